@@ -1,0 +1,125 @@
+"""Chooses the kernel: the only module that imports from ``fastgen.kernels``.
+
+Imports are inside the functions: ``import fastgen`` loads no Numba and compiles nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+# Above this many columns eight interleaved matrices leave the second-level cache and LAPACK's
+# blocked reductions win (bench/results/linear.md).
+LANE_COLUMNS = 160
+LANES = 8
+# Relative error of a nuclear norm from the Gram matrix beyond which the SVD is taken instead.
+_GRAM_TOLERANCE = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 1e-6}
+
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limit = None
+
+
+@functools.cache
+def _thread_pools():
+    import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be counted)
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
+
+
+@contextlib.contextmanager
+def single_blas_thread() -> Iterator[None]:
+    """Hold every BLAS of this process at one thread, for all threads that are inside."""
+    global _blas_users, _blas_limit
+    with _blas_lock:
+        if _blas_users == 0:
+            _blas_limit = _thread_pools().limit(limits=1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _blas_limit.restore_original_limits()
+
+
+def linear_frame():
+    """Return the module of kernels that factorize a trial."""
+    from fastgen.kernels.cpu import linear_frame as module
+
+    return module
+
+
+def leading_path(f, y, inverse, ks, dtype, nuclear, squares) -> None:
+    """Run ``kernels.cpu.linear_path.leading_path`` (``inverse`` may be None) in ``dtype``."""
+    from fastgen.kernels.cpu import linear_path
+    from fastgen.kernels.quadrature import nodes
+
+    inverse = np.empty((0, 0)) if inverse is None else inverse
+    linear_path.leading_path(f, y, inverse, ks, *nodes(dtype), nuclear, squares)
+
+
+def tall_path(r, rows, counts, f, y, dtype, nuclear, squares) -> None:
+    """Run ``kernels.cpu.linear_path.tall_path`` in ``dtype``."""
+    from fastgen.kernels.cpu import linear_path
+    from fastgen.kernels.quadrature import nodes
+
+    linear_path.tall_path(r, rows, counts, f, y, *nodes(dtype), nuclear, squares)
+
+
+def add_rows(r: np.ndarray, rows: np.ndarray) -> None:
+    """Rotate ``rows`` into the triangular factor ``r``, both in place."""
+    from fastgen.kernels.cpu import linear_path
+
+    linear_path.add_rows(r, rows)
+
+
+def nuclear_lanes(stack: np.ndarray) -> np.ndarray:
+    """Nuclear norms (groups, 8) of a stack (groups, rows, cols, 8), rows >= cols."""
+    from fastgen.kernels.cpu.nuclear import nuclear_norms
+    from fastgen.kernels.quadrature import nodes
+
+    out = np.empty((stack.shape[0], LANES), stack.dtype)
+    nuclear_norms(stack, *nodes(stack.dtype), out)
+    return out.astype(np.float64)
+
+
+def nuclear_from_gram(gram: np.ndarray) -> float | None:
+    """Trace of the square root of a Gram matrix, or None where squaring cost too many digits.
+
+    An eigenvalue is wrong by about eps times the largest one, its root by that over twice the root.
+    """
+    roots = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None))
+    limits = np.finfo(gram.dtype)
+    noise = 4 * limits.eps * roots[-1] ** 2
+    wrong = np.minimum(noise / (2 * np.maximum(roots, limits.tiny)), np.sqrt(noise)).sum()
+    total = roots.sum()
+    return float(total) if wrong <= _GRAM_TOLERANCE[gram.dtype] * total else None
+
+
+def nuclear_lapack(matrix: np.ndarray) -> float:
+    """Nuclear norm of one matrix by its Gram matrix, by its SVD where the Gram is too coarse."""
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    total = nuclear_from_gram(gram)
+    return float(np.linalg.svd(matrix, compute_uv=False).sum()) if total is None else total
+
+
+def nuclear_norms(matrices: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """Nuclear norms of a list of matrices of any shapes."""
+    if max(min(m.shape) for m in matrices) > LANE_COLUMNS:
+        return np.array([nuclear_lapack(m.astype(dtype)) for m in matrices])
+    out = np.empty(len(matrices))
+    for start in range(0, len(matrices), LANES):
+        group = [m if m.shape[0] >= m.shape[1] else m.T for m in matrices[start : start + LANES]]
+        shape = max(m.shape[0] for m in group), max(m.shape[1] for m in group)
+        stack = np.zeros((1, *shape, LANES), dtype)
+        for v, m in enumerate(group):
+            stack[0, : m.shape[0], : m.shape[1], v] = m
+        out[start : start + LANES] = nuclear_lanes(stack)[0, : len(group)]
+    return out

@@ -1,0 +1,184 @@
+"""Factors of the generated covariance along the latent dimensions, neighbours sharing their work.
+
+The pseudo-latents are nested: latent dimension k uses the first k rows of one Z (K, n). With
+``Z[:n] = L Q^T`` (L lower triangular, Q orthogonal) and data ``X Q = Q_Y R_Y`` the minimum-norm
+generator ``X pinv(Z[:k])`` has the singular values of
+
+    F[:, :k] inv(L)[:k, :k]   for k <= n   (leading blocks: one rank-one update per k),
+    F inv(R_k)                for k >= n   (R_k: QR factor of Z[:k] Q, one row of rotations per k),
+
+F upper trapezoidal, in whatever metric the rows of F carry (R_Y itself for the Frobenius norm, the
+truth's factor times Q_Y R_Y for the Wasserstein distance). Orthogonal transformations only: the
+condition number of Z is never squared, so k = n is as accurate as an SVD. Eight latent dimensions
+at a time go to ``nuclear.nuclear_norms``. Each function is one call for a whole path: threads that
+work on different trials meet at the interpreter lock as rarely as possible.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .nuclear import nuclear_norms
+from .simd import LANES, load, splat, store
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _grow(f, inverse, start, stop, product):
+    """Add columns start..stop of f times the same rows of inverse to the running product."""
+    r = f.shape[0]
+    for col in range(start, stop):
+        for i in range(min(r, col + 1)):
+            x = f[i, col]
+            for j in range(col + 1):
+                product[i, j] += x * inverse[col, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
+    """Nuclear norms of ``f[:, :k] inverse[:k, :k]``, squared norms of ``y[:, :k] inverse[:k, :k]``.
+
+    Parameters
+    ----------
+    f, y : array (r, p) and (s, p), upper trapezoidal, float64
+    inverse : array (p, p), lower triangular, float64
+        Of shape (0, 0) for the identity.
+    ks : array of int64 (m,), ascending, 1 to p
+    gamma, omega : array (n_nodes,)
+        Quadrature; their dtype is that of the singular values.
+    nuclear, squares : array (m,), float64
+    """
+    r, p = f.shape
+    whole = inverse.shape[0] == 0
+    product_f = f if whole else np.zeros((r, p))
+    product_y = y if whole else np.zeros(y.shape)
+    lanes = np.empty((1, LANES), gamma.dtype)
+    k_done = 0
+    for start in range(0, ks.size, LANES):
+        used = min(LANES, ks.size - start)
+        largest = ks[start + used - 1]
+        stack = np.zeros((1, largest, min(largest, r), LANES), gamma.dtype)
+        for v in range(used):
+            k = ks[start + v]
+            if not whole:
+                _grow(f, inverse, k_done, k, product_f)
+                _grow(y, inverse, k_done, k, product_y)
+            k_done = k
+            total = 0.0
+            for i in range(min(y.shape[0], k)):
+                for j in range(k):
+                    total += product_y[i, j] * product_y[i, j]
+            squares[start + v] = total
+            for i in range(min(r, k)):
+                for j in range(k):
+                    stack[0, j, i, v] = product_f[i, j]
+        nuclear_norms(stack, gamma, omega, lanes)
+        for v in range(used):
+            nuclear[start + v] = lanes[0, v]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_rows(r, rows):
+    """Update the triangular QR factor ``r`` (n, n) by new rows (m, n), which are overwritten."""
+    n = r.shape[0]
+    for t in range(rows.shape[0]):
+        for j in range(n):
+            x = rows[t, j]
+            if x == 0:
+                continue
+            head = r[j, j]
+            size = np.hypot(head, x)
+            c = head / size
+            s = x / size
+            r[j, j] = size
+            for col in range(j + 1, n):
+                a = r[j, col]
+                b = rows[t, col]
+                r[j, col] = c * a + s * b
+                rows[t, col] = c * b - s * a
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _triangles(r, rows, counts, out):
+    """Factors after ``counts[v]`` of the rows are added to ``r``, lane by lane.
+
+    Lanes beyond the counts repeat the last factor.
+    """
+    n = r.shape[0]
+    done = 0
+    for v in range(LANES):
+        if v < counts.size:
+            add_rows(r, rows[done : counts[v]])
+            done = counts[v]
+        for i in range(n):
+            for j in range(i, n):
+                out[i, j, v] = r[i, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _quotients(triangles, f, y, out, squares):
+    """Transposed ``f inv(R)`` to out (n, r, 8), squared norms of ``y inv(R)``, eight R at once."""
+    n = triangles.shape[0]
+    column = np.empty((n, LANES), triangles.dtype)
+    diagonal = np.empty((n, LANES), triangles.dtype)
+    buffer = np.empty(LANES, triangles.dtype)
+    one = splat(triangles, 1.0)
+    zero = splat(triangles, 0.0)
+    total = zero
+    for i in range(n):
+        store(diagonal, i * LANES, one / load(triangles, (i * n + i) * LANES))
+    for c in range(n):
+        # column c of inv(R) by back substitution
+        store(column, c * LANES, load(diagonal, c * LANES))
+        for i in range(c - 1, -1, -1):
+            x = zero
+            for j in range(i + 1, c + 1):
+                x = x + load(triangles, (i * n + j) * LANES) * load(column, j * LANES)
+            store(column, i * LANES, (zero - x) * load(diagonal, i * LANES))
+        for i in range(min(f.shape[0], c + 1)):
+            x = zero
+            for j in range(i, c + 1):
+                x = x + splat(triangles, f[i, j]) * load(column, j * LANES)
+            store(buffer, 0, x)
+            for v in range(LANES):
+                out[c, i, v] = buffer[v]
+        for i in range(min(y.shape[0], c + 1)):
+            x = zero
+            for j in range(i, c + 1):
+                x = x + splat(triangles, y[i, j]) * load(column, j * LANES)
+            total = total + x * x
+    store(squares, 0, total)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tall_path(r, rows, counts, f, y, gamma, omega, nuclear, squares):
+    """Nuclear norms of ``f inv(R)`` and squared norms of ``y inv(R)`` as rows join R's factor.
+
+    Parameters
+    ----------
+    r : array (n, n), upper triangular, float64
+        The QR factor before any of the rows; updated in place to the last count.
+    rows : array (m, n), float64
+        Overwritten.
+    counts : array of int64 (b,), ascending, 0 to m
+        After how many rows each value is wanted.
+    f, y : array (r, n) and (s, n), upper trapezoidal, float64
+    gamma, omega : array (n_nodes,)
+        Quadrature; their dtype is that of the singular values.
+    nuclear, squares : array (b,), float64
+    """
+    n = r.shape[0]
+    triangles = np.empty((n, n, LANES))
+    stack = np.zeros((1, n, f.shape[0], LANES), gamma.dtype)
+    lanes = np.empty((1, LANES), gamma.dtype)
+    lane_squares = np.empty(LANES)
+    done = 0
+    for start in range(0, counts.size, LANES):
+        group = counts[start : start + LANES]
+        _triangles(r, rows[done : group[-1]], group - done, triangles)
+        done = group[-1]
+        _quotients(triangles, f, y, stack[0], lane_squares)
+        nuclear_norms(stack, gamma, omega, lanes)
+        for v in range(group.size):
+            nuclear[start + v] = lanes[0, v]
+            squares[start + v] = lane_squares[v]
