@@ -1,0 +1,84 @@
+"""Checks at the door: which argument, what was expected, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def integer(value: Any, name: str, *, minimum: int = 1) -> int:
+    """Return ``value`` as an int of at least ``minimum``, or raise naming the argument."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def positive_integers(values: Any, name: str) -> np.ndarray:
+    """Return any iterable of positive integers as a sorted int64 array without duplicates."""
+    if isinstance(values, numbers.Number):
+        values = [values]
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{name} must be positive integers, got {values!r}; pass for example range(1, 121)"
+        )
+    values = list(values)
+    if not values:
+        raise ValueError(f"{name} must hold at least one positive integer, got an empty sequence")
+    for position, value in enumerate(values):
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+        if not whole or value < 1:
+            raise ValueError(
+                f"{name} must be positive integers, got {value!r} at position {position}"
+            )
+    return np.unique(np.asarray(values, dtype=np.int64))
+
+
+def number(value: Any, name: str, *, minimum: float = 0.0) -> float:
+    """Return ``value`` as a finite float of at least ``minimum``."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    if not np.isfinite(value) or value < minimum:
+        raise ValueError(f"{name} must be finite and at least {minimum:g}, got {value}")
+    return float(value)
+
+
+def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise with a suggestion."""
+    if isinstance(value, str) and value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(repr(choice) for choice in choices)
+    raise ValueError(f"{name} must be one of {listed}, got {value!r}{hint}")
+
+
+def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
+    """Return ``value`` as a finite float64 array of shape (n_rows, n_features)."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must be a numeric array (n_rows, n_features), got dtype {array.dtype}"
+        )
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must be two-dimensional (n_rows, n_features), got shape {array.shape}; "
+            "flatten images with reshape(len(images), -1)"
+        )
+    if array.shape[0] < minimum_rows or array.shape[1] < 1:
+        raise ValueError(
+            f"{name} must have at least {minimum_rows} rows and one column, got shape {array.shape}"
+        )
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"{name} must be finite, got {array[row, column]} at row {row}, column {column}; "
+            "drop or impute such rows first"
+        )
+    return array

@@ -1,0 +1,11 @@
+"""Linear generative models in closed form: how they generalise as the latent space grows.
+
+``sweep`` computes the errors of unsupervised and pseudo-supervised linear GANs over the latent
+dimension, ``theory`` the expectations that are known exactly.
+"""
+
+from . import theory
+from .models import SpikedGaussian
+from .sweep import sweep
+
+__all__ = ["SpikedGaussian", "sweep", "theory"]

@@ -1,0 +1,406 @@
+"""Sweeps over the latent dimension of linear generators."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _dispatch, _validate
+from .._version import __version__
+from . import _projections, problems
+from ._sources import ArraySource, ModelSource, make_source
+from ._store import SweepStore
+
+if TYPE_CHECKING:
+    import xarray
+
+PROBLEMS: dict[str, Callable] = {
+    "unsupervised": problems.unsupervised,
+    "pseudo_supervised": problems.pseudo_supervised,
+    "ridge": problems.ridge,
+    "procrustes": _projections.procrustes,
+    "reduced_rank": _projections.reduced_rank,
+}
+# Below this many floating-point operations starting workers costs more than the sweep.
+_SERIAL_WORK = 3e8
+# A task of this many operations is some 30 ms: enough to hide the scheduler, little to lose.
+_TASK_WORK = 1e9
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Everything a worker needs to compute any trial."""
+
+    source: ModelSource | ArraySource
+    latent_dims: np.ndarray
+    n_samples: int
+    n_supervised: np.ndarray
+    problems: tuple[str, ...]
+    entropy: int | tuple[int, ...]
+    spawn_key: tuple[int, ...]
+    options: problems.Options
+
+    @property
+    def work(self) -> float:
+        """Rough floating-point operations of one trial."""
+        size = np.minimum(self.latent_dims, min(self.n_samples, self.source.dim)).astype(float)
+        cells = len(self.problems) * len(self.n_supervised)
+        return cells * (4 * size**3 + 4 * size * self.n_samples**2).sum()
+
+
+def sweep(
+    data: Any = None,
+    *,
+    latent_dims: Iterable[int],
+    n_samples: int,
+    n_supervised: int | Sequence[int] | None = None,
+    problems: str | Sequence[str] = ("unsupervised", "pseudo_supervised"),
+    n_trials: int = 100,
+    random_state: Any = None,
+    ridge: float = 0.1,
+    rank: int | None = None,
+    n_jobs: int | None = None,
+    store: str | os.PathLike | None = None,
+    progress: bool | Callable[[int, int], None] | None = None,
+    dtype: str | np.dtype = "float64",
+    population_fraction: float = 0.5,
+) -> xarray.Dataset:
+    r"""Errors of linear generators ``G(z) = G z`` over the latent dimension, exactly and fast.
+
+    In every trial n samples and pseudo-latents Z (max(latent_dims), n) are drawn; latent dimension
+    k uses the first k rows of Z. The solutions are nested in the same way, and one pass over k
+    shares their factorizations instead of a fresh SVD for each k.
+
+    Parameters
+    ----------
+    data : None, model or array (n_rows, d)
+        None is ``SpikedGaussian()``. A model has ``covariance_`` (d, d) and
+        ``sample(n_samples, random_state)``; one that also has ``draw(random_state)``, such as
+        :class:`SpikedGaussian`, is drawn afresh in every trial; ``mean_``, if it has one, is
+        subtracted. The rows of an array are split at random once per trial into a population, whose
+        mean is subtracted and whose covariance is the truth, and a training pool, whence the
+        samples.
+    latent_dims : iterable of int
+        Latent dimensions k, at least 1, below, at and beyond n and d. Sorted, without duplicates,
+        in the result.
+    n_samples : int
+        Number n of training samples, at least 2.
+    n_supervised : int or sequence of int, optional
+        Number of samples paired with pseudo-latents, from 1 to ``n_samples`` (the default). The
+        supervised problems see these pairs only; "unsupervised" sees all samples.
+    problems : str or sequence of str
+        - "unsupervised" (P0): minimum of the Wasserstein distance to the sample covariance: PCA;
+        - "pseudo_supervised" (P1): minimum-norm least squares ``X pinv(Z)``;
+        - "ridge": minimum of ``||X - G Z||^2 / n_supervised + ridge ||G||^2``;
+        - "procrustes": ``||X - G Z||`` over orthonormal columns (rows for k > d); what the pairs
+          leave undetermined is taken nearest to ``eye(d, k)``;
+        - "reduced_rank": ``||X - G Z||`` over maps of at most ``rank``, the global minimum of a
+          multilayer linear generator of that narrowest width.
+    n_trials : int, default 100
+    random_state : int, numpy.random.Generator, SeedSequence or None
+        Trial t uses the t-th child of this seed, whatever ``n_jobs``, the joblib backend or a
+        resume.
+    ridge : float, default 0.1
+        Penalty of "ridge", at least 0 (0 is "pseudo_supervised").
+    rank : int, optional
+        Largest rank of "reduced_rank"; required for it.
+    n_jobs : int, optional
+        Trials in parallel, as in scikit-learn: None is 1 unless in a
+        :func:`joblib.parallel_config` context, -1 all cores. Threads by default (the kernels hold
+        no lock). BLAS is held at one thread meanwhile. Small sweeps stay in the calling thread.
+    store : path, optional
+        A zarr group in which trials are written as they finish. If it exists the sweep resumes and
+        gives bit for bit what an uninterrupted one gives.
+    progress : bool or callable, optional
+        True for a bar on standard error, False for none; by default one appears on a terminal after
+        two seconds. A callable receives (trials done, ``n_trials``).
+    dtype : {"float64", "float32"}
+        Precision of the singular values. With float32 the error of ``w2`` is below 1e-5 times
+        ``tr Sigma + ||G||^2``; the factorizations that lead there stay in float64.
+    population_fraction : float, default 0.5
+        Share of the rows of an array that are the population.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions (problem, n_supervised, latent_dim, trial); variables, in squared units of the
+        data but for the gain,
+
+        - ``w2``: squared 2-Wasserstein distance between N(0, G G^T) and N(0, Sigma);
+        - ``projection_error``: tr((I - P) Sigma), P the projector on the range of G; directions
+          under 1e-9 of the largest do not count;
+        - ``train_error``: ``||X - G Z||^2 / n_supervised`` of the pairs, for "unsupervised" the
+          Wasserstein distance to the sample covariance, its eigenvalues beyond k;
+        - ``gain``: ``||G||^2 / tr(Sigma)``.
+
+        Attributes tell the version, the arguments, the seed and the time. Near
+        k = ``n_supervised`` the means of P1 are infinite: take medians and quartiles over trials.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument out of its range, data that are not finite or constant, more samples than
+        the training pool holds, or a store made with other arguments.
+
+    See Also
+    --------
+    fastgen.linear.theory.expected_gain : exact expectation of ``gain`` for "pseudo_supervised".
+
+    Notes
+    -----
+    Pseudo-supervision pairs fabricated latents, drawn once and independent of the data, with real
+    samples; Luzi, Dar and Baraniuk, "Double Descent and Other Interpolation Phenomena in GANs",
+    arXiv:2106.04003, announce flat curves without it and double descent with it. Dimensions, test
+    metric and trial counts here are a reading of that, not a reproduction of its figures.
+
+    Examples
+    --------
+    >>> from fastgen.linear import SpikedGaussian, sweep
+    >>> result = sweep(SpikedGaussian(dim=16, true_dim=5), latent_dims=range(1, 31), n_samples=10,
+    ...                n_trials=20, random_state=0)
+    >>> median = result.w2.median("trial").squeeze()
+    >>> int(median.sel(problem="pseudo_supervised").idxmax())
+    10
+    """
+    started = time.time()
+    plan, n_trials = _plan(
+        data,
+        latent_dims,
+        n_samples,
+        n_supervised,
+        problems,
+        n_trials,
+        random_state,
+        ridge,
+        rank,
+        dtype,
+        population_fraction,
+    )
+    identity = _identity(plan, n_trials, population_fraction)
+    coords = {
+        "problem": list(plan.problems),
+        "n_supervised": plan.n_supervised.tolist(),
+        "latent_dim": plan.latent_dims.tolist(),
+        "trial": list(range(n_trials)),
+    }
+    shape = tuple(len(values) for values in coords.values())
+    values = np.full((len(METRICS), *shape), np.nan)
+    todo = np.arange(n_trials)
+    saved = None
+    if store is not None:
+        saved = SweepStore(store, identity, METRICS, coords, any_seed=random_state is None)
+        identity = saved.identity
+        entropy, spawn_key = identity["random_state"]
+        plan = dataclasses.replace(plan, entropy=_from_text(entropy), spawn_key=tuple(spawn_key))
+        if saved.finished.size:
+            values = saved.read()
+            todo = np.setdiff1d(todo, saved.finished)
+    report, close = _reporter(progress, n_trials, n_trials - todo.size)
+    try:
+        for trial, result in _results(plan, todo, n_jobs):
+            values[..., trial] = result
+            if saved is not None:
+                saved.write(trial, result)
+            report()
+    finally:
+        close()
+    return _dataset(values, coords, plan, identity, started)
+
+
+METRICS = problems.METRICS
+
+
+def _plan(
+    data,
+    latent_dims,
+    n_samples,
+    n_supervised,
+    problems_,
+    n_trials,
+    random_state,
+    ridge,
+    rank,
+    dtype,
+    population_fraction,
+) -> tuple[_Plan, int]:
+    latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
+    n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
+    n_trials = _validate.integer(n_trials, "n_trials")
+    if n_supervised is None:
+        n_supervised = n_samples
+    pairs = _validate.positive_integers(n_supervised, "n_supervised")
+    if pairs[-1] > n_samples:
+        raise ValueError(
+            f"n_supervised must be at most n_samples={n_samples}, got {pairs[-1]}; "
+            "only drawn samples can be paired"
+        )
+    names = (problems_,) if isinstance(problems_, str) else tuple(problems_)
+    if not names:
+        raise ValueError(f"problems must name at least one of {', '.join(PROBLEMS)}, got none")
+    for name in names:
+        _validate.one_of(name, "problems", tuple(PROBLEMS))
+    if len(set(names)) < len(names):
+        raise ValueError(f"problems must be distinct, got {names}")
+    if rank is not None:
+        rank = _validate.integer(rank, "rank")
+    elif "reduced_rank" in names:
+        raise ValueError('problems has "reduced_rank": rank must be a positive integer, got None')
+    dtype = np.dtype(dtype)
+    _validate.one_of(dtype.name, "dtype", ("float64", "float32"))
+    source = make_source(data, _validate.number(population_fraction, "population_fraction"))
+    source.check_samples(n_samples)
+    seed = _seed(random_state)
+    return _Plan(
+        source=source,
+        latent_dims=latent_dims,
+        n_samples=n_samples,
+        n_supervised=pairs,
+        problems=names,
+        entropy=seed.entropy,
+        spawn_key=tuple(seed.spawn_key),
+        options=problems.Options(_validate.number(ridge, "ridge"), rank, dtype),
+    ), n_trials
+
+
+def _seed(random_state: Any) -> np.random.SeedSequence:
+    if isinstance(random_state, np.random.SeedSequence):
+        return random_state
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(random_state.integers(2**63, size=4).tolist())
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.SeedSequence(random_state.randint(2**31, size=8).tolist())
+    if random_state is None:
+        return np.random.SeedSequence()
+    return np.random.SeedSequence(_validate.integer(random_state, "random_state", minimum=0))
+
+
+def _to_text(entropy) -> str:
+    """Entropy as text: it has 128 bits, more than JSON and netCDF carry."""
+    return ",".join(map(str, entropy)) if isinstance(entropy, Sequence) else str(entropy)
+
+
+def _from_text(text: str):
+    parts = [int(part) for part in text.split(",")]
+    return parts if len(parts) > 1 else parts[0]
+
+
+def _identity(plan: _Plan, n_trials: int, population_fraction: float) -> dict:
+    """Arguments that two runs must share to share a store, as JSON."""
+    return {
+        "version": __version__,
+        "data": plan.source.describe(),
+        "latent_dims": plan.latent_dims.tolist(),
+        "n_samples": plan.n_samples,
+        "n_supervised": plan.n_supervised.tolist(),
+        "problems": list(plan.problems),
+        "n_trials": n_trials,
+        "ridge": plan.options.ridge,
+        "rank": plan.options.rank,
+        "dtype": plan.options.dtype.name,
+        "population_fraction": population_fraction,
+        "random_state": [_to_text(plan.entropy), list(plan.spawn_key)],
+    }
+
+
+def _run_block(plan: _Plan, trials: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+    with _dispatch.single_blas_thread():
+        return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
+
+
+def _run_trial(plan: _Plan, index: int) -> np.ndarray:
+    """Metrics (n_metrics, problem, n_supervised, latent_dim) of one trial."""
+    seed = np.random.SeedSequence(plan.entropy, spawn_key=(*plan.spawn_key, index))
+    rng = np.random.default_rng(seed)
+    factor, x = plan.source.draw(rng, plan.n_samples)
+    z = rng.standard_normal((int(plan.latent_dims[-1]), plan.n_samples))
+    trial = problems.Trial(factor, x, z, plan.options)
+    out = np.empty(
+        (len(METRICS), len(plan.problems), len(plan.n_supervised), len(plan.latent_dims))
+    )
+    for i, name in enumerate(plan.problems):
+        for j, n_pairs in enumerate(plan.n_supervised):
+            if name == "unsupervised" and j:
+                out[:, i, j] = out[:, i, 0]
+            else:
+                out[:, i, j] = PROBLEMS[name](trial, plan.latent_dims, int(n_pairs))
+    return out
+
+
+def _results(plan: _Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]]:
+    if todo.size == 0:
+        return
+    per_task = int(np.clip(_TASK_WORK / max(plan.work, 1.0), 1, max(1, todo.size // 16)))
+    blocks = [todo[start : start + per_task] for start in range(0, todo.size, per_task)]
+    if plan.work * todo.size < _SERIAL_WORK:
+        for block in blocks:
+            yield from _run_block(plan, block)
+        return
+    import joblib
+
+    parallel = joblib.Parallel(
+        n_jobs=n_jobs, prefer="threads", return_as="generator_unordered", batch_size=1
+    )
+    for result in parallel(joblib.delayed(_run_block)(plan, block) for block in blocks):
+        yield from result
+
+
+def _reporter(progress, n_trials: int, done: int):
+    """Return ``report()`` for one more trial and ``close()``."""
+    if progress is False:
+        return (lambda: None), (lambda: None)
+    if callable(progress):
+        count = [done]
+
+        def report() -> None:
+            count[0] += 1
+            progress(count[0], n_trials)
+
+        return report, (lambda: None)
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=n_trials,
+        initial=done,
+        unit="trial",
+        file=sys.stderr,
+        disable=None if progress is None else False,
+        delay=2 if progress is None else 0,
+    )
+    return bar.update, bar.close
+
+
+_LONG_NAMES = {
+    "w2": "squared 2-Wasserstein distance to the truth",
+    "projection_error": "variance of the truth outside the generator's range",
+    "train_error": "mean squared training error",
+    "gain": "generated over true total variance",
+}
+
+
+def _dataset(values, coords, plan: _Plan, identity: dict, started: float) -> xarray.Dataset:
+    import xarray
+
+    dims = tuple(coords)
+    variables = {
+        name: (dims, values[i], {"long_name": _LONG_NAMES[name]}) for i, name in enumerate(METRICS)
+    }
+    variables["gain"][2]["units"] = "1"
+    arguments = {k: v for k, v in identity.items() if k not in ("version", "random_state")}
+    attrs = {
+        "fastgen_version": __version__,
+        "arguments": json.dumps(arguments),
+        "seed_entropy": _to_text(plan.entropy),
+        "seed_spawn_key": json.dumps(list(plan.spawn_key)),
+        "n_samples": plan.n_samples,
+        "dim": plan.source.dim,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+    }
+    return xarray.Dataset(variables, coords=coords, attrs=attrs)
