@@ -182,6 +182,7 @@ def sweep(
         rank,
         dtype,
         population_fraction,
+        n_jobs,
     )
     identity = _identity(plan, n_trials, population_fraction)
     coords = {
@@ -229,6 +230,7 @@ def _plan(
     rank,
     dtype,
     population_fraction,
+    n_jobs,
 ) -> tuple[_Plan, int]:
     latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
     n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
@@ -241,6 +243,8 @@ def _plan(
             f"n_supervised must be at most n_samples={n_samples}, got {pairs[-1]}; "
             "only drawn samples can be paired"
         )
+    if n_jobs is not None and _validate.integer(n_jobs, "n_jobs", minimum=-(2**31)) == 0:
+        raise ValueError("n_jobs must be None, a positive number of workers or -1, got 0")
     names = (problems_,) if isinstance(problems_, str) else tuple(problems_)
     if not names:
         raise ValueError(f"problems must name at least one of {', '.join(PROBLEMS)}, got none")
@@ -344,10 +348,18 @@ def _results(plan: _Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.nd
         return
     import joblib
 
-    parallel = joblib.Parallel(
-        n_jobs=n_jobs, prefer="threads", return_as="generator_unordered", batch_size=1
-    )
-    for result in parallel(joblib.delayed(_run_block)(plan, block) for block in blocks):
+    common = dict(n_jobs=n_jobs, prefer="threads", batch_size=1)
+    tasks = [joblib.delayed(_run_block)(plan, block) for block in blocks]
+    try:
+        parallel = joblib.Parallel(**common, return_as="generator_unordered")
+    except ValueError:  # a backend that cannot hand out results as they come: in rounds
+        parallel = joblib.Parallel(**common)
+        size = 4 * parallel.n_jobs if parallel.n_jobs > 0 else 4 * joblib.cpu_count()
+        rounds = (parallel(tasks[i : i + size]) for i in range(0, len(tasks), size))
+        results = (result for finished in rounds for result in finished)
+    else:
+        results = parallel(tasks)
+    for result in results:
         yield from result
 
 

@@ -1,0 +1,162 @@
+"""The house: the kernels link, what a wheel holds, what an import loads."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import naive
+import pytest
+
+import fastgen
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_kernels_is_a_link():
+    link = ROOT / "fastgen" / "kernels"
+    assert link.is_symlink(), (
+        "fastgen/kernels is not a symbolic link: the checkout lost it (git config core.symlinks "
+        "false, as on Windows without developer mode); restore it with: ln -s ../kernels "
+        "fastgen/kernels"
+    )
+    assert link.readlink() == Path("../kernels")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def test_kernels_import_nothing_from_above():
+    for path in (ROOT / "kernels").rglob("*.py"):
+        for name in imports_of(path):
+            assert not name.startswith("fastgen") or name.startswith("fastgen.kernels"), path
+
+
+def test_only_the_dispatcher_imports_kernels():
+    for path in (ROOT / "fastgen").glob("**/*.py"):
+        inside = path.relative_to(ROOT / "fastgen").parts
+        if inside[0] == "kernels" or path.name == "_dispatch.py":
+            continue
+        assert not any("kernels" in name.split(".") for name in imports_of(path)), path
+
+
+def public_functions(path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+@pytest.mark.parametrize("module", ["nuclear", "linear_path"])
+def test_every_public_kernel_has_a_naive_namesake(module):
+    names = list(public_functions(ROOT / "kernels" / "cpu" / f"{module}.py"))
+    assert names
+    for name in names:
+        assert hasattr(naive, name), f"tests/naive.py lacks {name}"
+
+
+def test_cuda_kernels_have_a_cpu_neighbour():
+    cuda = {path.stem for path in (ROOT / "kernels" / "cuda").glob("*.cu")}
+    assert cuda
+    assert cuda <= {path.stem for path in (ROOT / "kernels" / "cpu").glob("*.py")}
+
+
+def test_import_is_light():
+    code = (
+        "import sys, fastgen; heavy = {'numba', 'torch', 'cupy', 'xarray', 'scipy', 'sklearn', "
+        "'matplotlib', 'zarr'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import fastgen"], check=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.5
+
+
+def test_lazy_names():
+    assert set(fastgen.__all__) <= set(dir(fastgen))
+    for name in fastgen.__all__:
+        assert getattr(fastgen, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        fastgen.nothing  # noqa: B018
+
+
+def test_show_versions(capsys):
+    fastgen.show_versions()
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split(":")[0] for line in lines]
+    assert {"fastgen", "kernels", "python", "numba", "torch", "cores", "CUDA device"} <= set(names)
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """The wheel and the sdist of a clean copy of the tracked files."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip("needs setuptools 77 or newer: pip install -e .[test]")
+    copy = tmp_path_factory.mktemp("tree")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in listed.stdout.decode().split("\0"):
+        source = ROOT / name
+        if name and (source.is_symlink() or source.is_file()):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy / name, follow_symlinks=False)
+    out = tmp_path_factory.mktemp("dist")
+    code = (
+        "import sys, setuptools.build_meta as b; out = sys.argv[1]; "
+        "b.build_sdist(out); b.build_wheel(out)"
+    )
+    subprocess.run([sys.executable, "-c", code, out], cwd=copy, check=True, capture_output=True)
+    return next(out.glob("*.whl")), next(out.glob("*.tar.gz"))
+
+
+def test_wheel_holds_the_kernels_as_real_files(archives):
+    with zipfile.ZipFile(archives[0]) as wheel:
+        names = set(wheel.namelist())
+        top = next(name for name in names if name.endswith("top_level.txt"))
+        assert wheel.read(top).decode().split() == ["fastgen"]
+    for source in (ROOT / "kernels").rglob("*"):
+        if source.suffix in (".py", ".cu", ".cuh"):
+            assert f"fastgen/kernels/{source.relative_to(ROOT / 'kernels')}" in names
+    assert not any(name.startswith("kernels") for name in names)
+    assert "fastgen/py.typed" in names
+
+
+def test_sdist_holds_the_sources(archives):
+    with tarfile.open(archives[1]) as sdist:
+        members = {name.partition("/")[2]: sdist.getmember(name) for name in sdist.getnames()}
+    assert members["fastgen/kernels/cuda/nuclear.cu"].isfile()
+    assert members["fastgen/kernels/cpu/nuclear.py"].isfile()
+    assert "pyproject.toml" in members
+
+
+def test_cached_machine_code_is_dropped_when_any_source_changes(tmp_path):
+    spec = importlib.util.find_spec("fastgen.kernels.cpu")
+    folder = tmp_path / "cpu"
+    folder.mkdir()
+    shutil.copy(spec.origin, folder / "__init__.py")
+    (folder / "callee.py").write_text("x = 1\n")
+    run = [sys.executable, "-c", "import cpu"]
+    subprocess.run(run, cwd=tmp_path, check=True)
+    cached = folder / "__pycache__" / "caller.py311.nbi"
+    cached.write_bytes(b"machine code")
+    subprocess.run(run, cwd=tmp_path, check=True)
+    assert cached.exists()
+    (folder / "callee.py").write_text("x = 2\n")
+    subprocess.run(run, cwd=tmp_path, check=True)
+    assert not cached.exists()

@@ -1,0 +1,229 @@
+"""Sweeps on disk: killed, resumed, refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+from fastgen.linear import SpikedGaussian, sweep
+
+SMALL = dict(latent_dims=range(1, 21), n_samples=8, n_trials=5, random_state=0)
+
+# Long enough to be killed in the middle, whatever the machine.
+LONG = dict(latent_dims=range(1, 121), n_samples=60, n_trials=300, random_state=3)
+SCRIPT = """
+import sys
+from fastgen.linear import sweep
+sweep(latent_dims=range(1, 121), n_samples=60, n_trials=300, random_state=3, n_jobs=2,
+      store=sys.argv[1], progress=False)
+"""
+
+
+def finished(path):
+    folder = path / "finished" / "c"
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def kill_after(path, n_trials):
+    """Run the long sweep in a process of its own and kill it once n_trials more are on disk."""
+    goal = finished(path) + n_trials
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)])
+    deadline = time.monotonic() + 120
+    while finished(path) < goal and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    return process.wait()
+
+
+def test_killed_three_times_and_resumed_is_the_uninterrupted_run(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    for n_trials in (1, 40, 17):
+        assert kill_after(path, n_trials) == -signal.SIGKILL
+        assert 0 < finished(path) < LONG["n_trials"]
+    resumed = sweep(**LONG, store=path)
+    whole = sweep(**LONG, store=tmp_path / "whole.zarr")
+    plain = sweep(**LONG)
+    xarray.testing.assert_equal(resumed, plain)
+    xarray.testing.assert_equal(whole, plain)
+    assert resumed.w2.values.tobytes() == plain.w2.values.tobytes()
+
+
+def test_interrupted_sweep_keeps_its_trials(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 3:
+            raise Stop
+
+    path = tmp_path / "sweep.zarr"
+    with pytest.raises(Stop):
+        sweep(**SMALL, store=path, progress=stop)
+    seen = []
+    resumed = sweep(**SMALL, store=path, progress=lambda done, total: seen.append(done))
+    assert seen == [4, 5]  # the trial in whose report the stop came had not been written
+    xarray.testing.assert_equal(resumed, sweep(**SMALL))
+
+
+def test_a_trial_without_its_flag_is_computed_again(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    group = zarr.open_group(path, mode="r+")
+    group["finished"][2] = 0
+    group["w2"][..., 2] = -1.0
+    xarray.testing.assert_equal(sweep(**SMALL, store=path), sweep(**SMALL))
+
+
+def test_a_finished_store_is_read_not_recomputed(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    first = sweep(**SMALL, store=path)
+    seen = []
+    again = sweep(**SMALL, store=path, progress=lambda *counts: seen.append(counts))
+    assert seen == []
+    xarray.testing.assert_equal(again, first)
+
+
+def test_a_random_seed_is_remembered_by_the_store(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    arguments = {**SMALL, "random_state": None}
+    first = sweep(**arguments, store=path)
+    group = zarr.open_group(path, mode="r+")
+    group["finished"][1:] = 0
+    xarray.testing.assert_equal(sweep(**arguments, store=path), first)
+    with pytest.raises(ValueError, match="was made with random_state="):
+        sweep(**SMALL, store=path)
+
+
+def test_a_seed_sequence_with_another_spawn_key_is_refused(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    parent = np.random.SeedSequence(5)
+    first, second = parent.spawn(2)
+    sweep(**{**SMALL, "random_state": first}, store=path)
+    with pytest.raises(ValueError, match="was made with random_state="):
+        sweep(**{**SMALL, "random_state": second}, store=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latent_dims", range(1, 22)),
+        ("n_samples", 9),
+        ("n_supervised", 4),
+        ("n_trials", 6),
+        ("random_state", 1),
+        ("problems", "unsupervised"),
+        ("ridge", 0.2),
+        ("rank", 2),
+        ("dtype", "float32"),
+        ("data", SpikedGaussian(dim=32)),
+        ("data", np.random.default_rng(0).standard_normal((40, 3))),
+    ],
+)
+def test_other_arguments_are_refused_by_name(tmp_path, name, value):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    before = zarr.open_group(path, mode="r")["w2"][:]
+    with pytest.raises(ValueError, match=f"was made with {name}=") as caught:
+        sweep(**{**SMALL, name: value}, store=path)
+    assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(zarr.open_group(path, mode="r")["w2"][:], before)
+
+
+def test_array_data_are_recognised_by_content(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((40, 3))
+    path = tmp_path / "sweep.zarr"
+    first = sweep(rows, **SMALL, store=path)
+    xarray.testing.assert_equal(sweep(rows.copy(), **SMALL, store=path), first)
+    rows[3, 1] += 1e-12
+    with pytest.raises(ValueError, match="was made with data="):
+        sweep(rows, **SMALL, store=path)
+
+
+def test_a_store_of_another_version_is_resumed_with_a_warning(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    group = zarr.open_group(path, mode="r+")
+    group.attrs["fastgen_sweep"] = {**group.attrs["fastgen_sweep"], "version": "0.0.1"}
+    with pytest.warns(UserWarning, match=r"was begun by fastgen 0\.0\.1"):
+        sweep(**SMALL, store=path)
+
+
+def test_other_things_are_never_overwritten(tmp_path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.txt").write_text("years of work")
+    foreign = tmp_path / "foreign.zarr"
+    zarr.open_group(foreign, mode="w").create_array("x", shape=(3,), dtype="f8")
+    file = tmp_path / "file"
+    file.write_text("text")
+    for path in (folder, foreign, file):
+        with pytest.raises(ValueError, match="store must be a"):
+            sweep(**SMALL, store=path)
+    assert (folder / "chapter.txt").read_text() == "years of work"
+    assert "x" in zarr.open_group(foreign, mode="r")
+
+
+def test_an_empty_folder_is_a_new_path(tmp_path):
+    xarray.testing.assert_equal(sweep(**SMALL, store=tmp_path), sweep(**SMALL))
+
+
+def test_a_store_killed_while_being_made_is_made_again(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    zarr.open_group(path, mode="w", attributes={"fastgen_sweep": "initialising"})
+    xarray.testing.assert_equal(sweep(**SMALL, store=path), sweep(**SMALL))
+
+
+def test_a_damaged_store_is_named(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    (path / "w2" / "zarr.json").write_text("{")
+    with pytest.raises(ValueError, match="is damaged: w2 cannot be read"):
+        sweep(**SMALL, store=path)
+    (path / "zarr.json").write_text("{")
+    with pytest.raises(ValueError, match="holds something else"):
+        sweep(**SMALL, store=path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="cannot be written"):
+        sweep(**SMALL, store=tmp_path / "sweep.zarr")
+
+
+def test_a_path_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OSError, match="cannot be written"):
+        sweep(**SMALL, store=tmp_path / "file" / "sweep.zarr")
+
+
+def test_bad_arguments_leave_no_store(tmp_path):
+    with pytest.raises(ValueError, match="n_supervised"):
+        sweep(**{**SMALL, "n_supervised": 99}, store=tmp_path / "sweep.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_store_on_any_file_system():
+    pytest.importorskip("fsspec")
+    path = "memory://fastgen-test/sweep.zarr"
+    first = sweep(**SMALL, store=path)
+    seen = []
+    again = sweep(**SMALL, store=path, progress=lambda *counts: seen.append(counts))
+    assert seen == []
+    xarray.testing.assert_equal(again, first)
+
+
+def test_unfinished_trials_are_visible_to_xarray(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    with xarray.open_zarr(path, consolidated=False) as opened:
+        assert opened.w2.dims == ("problem", "n_supervised", "latent_dim", "trial")
+        assert int(opened.finished.sum()) == 5
