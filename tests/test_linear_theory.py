@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import naive
 import numpy as np
 import pytest
 
@@ -62,3 +63,30 @@ def test_simulated_gain_has_the_exact_mean():
     )
     mean = result.gain.mean("trial").squeeze().values
     np.testing.assert_allclose(mean, expected_gain(n, ks), rtol=0.1)
+
+
+def test_pca_is_where_the_alternation_on_w2_ends():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 4)) @ rng.standard_normal((4, 9)) + 0.3 * rng.standard_normal(
+        (12, 9)
+    )
+    sample = x @ x.T / 9
+    root = naive.sqrtm_psd(sample)
+    for k in (2, 5, 9, 15):
+        g = rng.standard_normal((12, k))
+        for _ in range(3000):
+            u, _, vt = np.linalg.svd(root @ g, full_matrices=False)
+            g = root @ u @ vt
+        tail = naive.unsupervised_train_error(x, k)
+        assert naive.w2(g, sample) == pytest.approx(tail, rel=1e-9, abs=1e-9)
+        assert naive.w2(naive.unsupervised(x, k), sample) == pytest.approx(tail, rel=1e-9, abs=1e-9)
+
+
+def test_gradient_descent_from_zero_ends_at_the_minimum_norm_generator():
+    rng = np.random.default_rng(1)
+    x, z = rng.standard_normal((6, 8)), rng.standard_normal((30, 8))
+    g = np.zeros((6, 30))
+    step = 1 / np.linalg.norm(z, 2) ** 2
+    for _ in range(3000):
+        g -= step * (g @ z - x) @ z.T
+    np.testing.assert_allclose(g, naive.pseudo_supervised(x, z), atol=1e-12)

@@ -229,7 +229,7 @@ def test_models_must_be_repeatable():
         def sample(self, n_samples):
             return np.zeros((n_samples, 2))
 
-    with pytest.raises(TypeError, match="Unseeded.sample must accept random_state="):
+    with pytest.raises(TypeError, match=r"Unseeded\.sample must accept random_state="):
         sweep(Unseeded(np.eye(2)), latent_dims=[1], n_samples=3)
     with pytest.raises(TypeError, match="data must be None, an array"):
         sweep(object(), latent_dims=[1], n_samples=3)
