@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,11 +15,7 @@ import numpy as np
 LANE_COLUMNS = 160
 LANES = 8
 # Relative error of a nuclear norm from the Gram matrix beyond which the SVD is taken instead.
-_GRAM_TOLERANCE = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 1e-6}
-
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limit = None
+_GRAM_TOLERANCE = 1e-11
 
 
 @functools.cache
@@ -32,21 +26,19 @@ def _thread_pools():
     return threadpoolctl.ThreadpoolController()
 
 
-@contextlib.contextmanager
-def single_blas_thread() -> Iterator[None]:
-    """Hold every BLAS of this process at one thread, for all threads that are inside."""
-    global _blas_users, _blas_limit
-    with _blas_lock:
-        if _blas_users == 0:
-            _blas_limit = _thread_pools().limit(limits=1, user_api="blas")
-        _blas_users += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _blas_limit.restore_original_limits()
+def single_blas_thread() -> contextlib.AbstractContextManager:
+    """Hold every BLAS of this process at one thread, whichever thread calls it.
+
+    To be entered by the thread that starts and awaits the workers: only one thread of a process
+    controls the limits of a BLAS with a thread pool of its own.
+    """
+    return _thread_pools().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def keep_single_blas_thread() -> None:
+    """Hold BLAS at one thread for the life of this process: for worker processes."""
+    _thread_pools().limit(limits=1, user_api="blas")
 
 
 def linear_frame():
@@ -95,12 +87,15 @@ def nuclear_from_gram(gram: np.ndarray) -> float | None:
 
     An eigenvalue is wrong by about eps times the largest one, its root by that over twice the root.
     """
-    roots = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None))
-    limits = np.finfo(gram.dtype)
-    noise = 4 * limits.eps * roots[-1] ** 2
-    wrong = np.minimum(noise / (2 * np.maximum(roots, limits.tiny)), np.sqrt(noise)).sum()
+    from fastgen.kernels.cpu.linear_frame import symmetric_eigenvalues
+
+    roots = np.sqrt(np.clip(symmetric_eigenvalues(gram), 0, None))
+    noise = 2 * np.finfo(np.float64).eps * roots[-1]
     total = roots.sum()
-    return float(total) if wrong <= _GRAM_TOLERANCE[gram.dtype] * total else None
+    if total == 0:
+        return 0.0
+    wrong = (noise * roots[-1] / np.maximum(roots, np.sqrt(noise * roots[-1]))).sum()
+    return float(total) if wrong <= _GRAM_TOLERANCE * total else None
 
 
 def nuclear_lapack(matrix: np.ndarray) -> float:
@@ -111,9 +106,9 @@ def nuclear_lapack(matrix: np.ndarray) -> float:
 
 
 def nuclear_norms(matrices: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
-    """Nuclear norms of a list of matrices of any shapes."""
+    """Nuclear norms of matrices of any shapes; large ones in float64 whatever ``dtype``."""
     if max(min(m.shape) for m in matrices) > LANE_COLUMNS:
-        return np.array([nuclear_lapack(m.astype(dtype)) for m in matrices])
+        return np.array([nuclear_lapack(m) for m in matrices])
     out = np.empty(len(matrices))
     for start in range(0, len(matrices), LANES):
         group = [m if m.shape[0] >= m.shape[1] else m.T for m in matrices[start : start + LANES]]

@@ -32,7 +32,7 @@ def positive_integers(values: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name} must hold at least one positive integer, got an empty sequence")
     for position, value in enumerate(values):
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
-        if not whole or value < 1:
+        if not whole or not 1 <= value < 2**31:
             raise ValueError(
                 f"{name} must be positive integers, got {value!r} at position {position}"
             )

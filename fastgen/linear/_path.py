@@ -30,7 +30,8 @@ def leading(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nuclear norms of ``f[:, :k] @ inverse[:k, :k]``, squared norms of the same with ``y``.
 
-    ``f`` and ``y`` are upper trapezoidal, ``ks`` ascends; no ``inverse`` is the identity.
+    ``dtype`` is that of small singular values; LAPACK works in float64. ``f`` and ``y`` are upper
+    trapezoidal, ``ks`` ascends; no ``inverse`` is the identity.
     """
     nuclear, squares = np.empty(ks.size), np.empty(ks.size)
     if ks.size == 0:
@@ -39,7 +40,7 @@ def leading(
         _dispatch.leading_path(f, y, inverse, ks, dtype, nuclear, squares)
         return nuclear, squares
     for v, (product_f, product_y) in enumerate(_running_products(f, y, inverse, ks)):
-        nuclear[v] = _dispatch.nuclear_lapack(product_f.astype(dtype, copy=False))
+        nuclear[v] = _dispatch.nuclear_lapack(product_f)
         squares[v] = np.einsum("ij,ij->", product_y, product_y)
     return nuclear, squares
 
@@ -78,10 +79,10 @@ def tall(
         nuclear, squares = np.empty(counts.size), np.empty(counts.size)
         _dispatch.tall_path(r, rows, counts, f, y, dtype, nuclear, squares)
         return nuclear, squares
-    return _tall_gram(r, rows, counts, f, y, dtype)
+    return _tall_gram(r, rows, counts, f, y)
 
 
-def _tall_gram(r, rows, counts, f, y, dtype):
+def _tall_gram(r, rows, counts, f, y):
     """Gram matrices of f inv(R), from the last count down, each the next plus positive updates.
 
     ``inv(R_k^T R_k) - inv(R_l^T R_l) = U U^T`` for l > k with U from the rows between. Going up in
@@ -111,7 +112,7 @@ def _tall_gram(r, rows, counts, f, y, dtype):
         gram += change[: len(f)] @ change[: len(f)].T
         square += float(np.einsum("ij,ij->", change[len(f) :], change[len(f) :]))
         squares[v] = square
-        value = _dispatch.nuclear_from_gram(gram.astype(dtype, copy=False))
+        value = _dispatch.nuclear_from_gram(gram)
         if value is None:
             coarse.append(v)
         else:
@@ -120,8 +121,7 @@ def _tall_gram(r, rows, counts, f, y, dtype):
     for v in reversed(coarse):
         r = add_rows(r.copy(), rows[done : counts[v]].copy())
         done = counts[v]
-        factor = solve_right(f, r).astype(dtype, copy=False)
-        nuclear[v] = np.linalg.svd(factor, compute_uv=False).sum()
+        nuclear[v] = np.linalg.svd(solve_right(f, r), compute_uv=False).sum()
     return nuclear, squares
 
 

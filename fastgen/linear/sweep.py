@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -46,6 +47,7 @@ class _Plan:
     entropy: int | tuple[int, ...]
     spawn_key: tuple[int, ...]
     options: problems.Options
+    process: int = dataclasses.field(default_factory=os.getpid)
 
     @property
     def work(self) -> float:
@@ -114,7 +116,8 @@ def sweep(
     n_jobs : int, optional
         Trials in parallel, as in scikit-learn: None is 1 unless in a
         :func:`joblib.parallel_config` context, -1 all cores. Threads by default (the kernels hold
-        no lock). BLAS is held at one thread meanwhile. Small sweeps stay in the calling thread.
+        no lock). BLAS is held at one thread meanwhile, in worker processes for good. Small sweeps
+        stay in the calling thread.
     store : path, optional
         A zarr group in which trials are written as they finish. If it exists the sweep resumes and
         gives bit for bit what an uninterrupted one gives.
@@ -122,8 +125,9 @@ def sweep(
         True for a bar on standard error, False for none; by default one appears on a terminal after
         two seconds. A callable receives (trials done, ``n_trials``).
     dtype : {"float64", "float32"}
-        Precision of the singular values. With float32 the error of ``w2`` is below 1e-5 times
-        ``tr Sigma + ||G||^2``; the factorizations that lead there stay in float64.
+        Precision of the singular values of matrices up to 160 columns. With float32 the error of
+        ``w2`` is below 1e-5 times ``tr Sigma + ||G||^2``; the factorizations that lead there, and
+        larger matrices, stay in float64.
     population_fraction : float, default 0.5
         Share of the rows of an array that are the population.
 
@@ -256,8 +260,7 @@ def _plan(
         rank = _validate.integer(rank, "rank")
     elif "reduced_rank" in names:
         raise ValueError('problems has "reduced_rank": rank must be a positive integer, got None')
-    dtype = np.dtype(dtype)
-    _validate.one_of(dtype.name, "dtype", ("float64", "float32"))
+    dtype = np.dtype(_validate.one_of(_dtype_name(dtype), "dtype", ("float64", "float32")))
     source = make_source(data, _validate.number(population_fraction, "population_fraction"))
     source.check_samples(n_samples)
     seed = _seed(random_state)
@@ -271,6 +274,11 @@ def _plan(
         spawn_key=tuple(seed.spawn_key),
         options=problems.Options(_validate.number(ridge, "ridge"), rank, dtype),
     ), n_trials
+
+
+def _dtype_name(dtype: Any) -> Any:
+    """Name of a dtype, or what was given if it is none."""
+    return dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
 
 
 def _seed(random_state: Any) -> np.random.SeedSequence:
@@ -314,8 +322,9 @@ def _identity(plan: _Plan, n_trials: int, population_fraction: float) -> dict:
 
 
 def _run_block(plan: _Plan, trials: Sequence[int]) -> list[tuple[int, np.ndarray]]:
-    with _dispatch.single_blas_thread():
-        return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
+    if os.getpid() != plan.process:
+        _dispatch.keep_single_blas_thread()
+    return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
 
 
 def _run_trial(plan: _Plan, index: int) -> np.ndarray:
@@ -342,25 +351,46 @@ def _results(plan: _Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.nd
         return
     per_task = int(np.clip(_TASK_WORK / max(plan.work, 1.0), 1, max(1, todo.size // 16)))
     blocks = [todo[start : start + per_task] for start in range(0, todo.size, per_task)]
-    if plan.work * todo.size < _SERIAL_WORK:
-        for block in blocks:
-            yield from _run_block(plan, block)
-        return
+    with _dispatch.single_blas_thread():
+        if plan.work * todo.size < _SERIAL_WORK:
+            finished = (_run_block(plan, block) for block in blocks)
+        else:
+            finished = _parallel(plan, blocks, n_jobs)
+        for results in finished:
+            yield from results
+
+
+def _parallel(plan: _Plan, blocks: list[np.ndarray], n_jobs) -> Iterator[list]:
+    """Run blocks by joblib's backend, handing out results as they come."""
     import joblib
 
     common = dict(n_jobs=n_jobs, prefer="threads", batch_size=1)
     tasks = [joblib.delayed(_run_block)(plan, block) for block in blocks]
-    try:
-        parallel = joblib.Parallel(**common, return_as="generator_unordered")
-    except ValueError:  # a backend that cannot hand out results as they come: in rounds
+    backend, default = joblib.parallel.get_active_backend(prefer="threads")
+    if isinstance(backend, joblib.parallel.ThreadingBackend):
+        # joblib polls its results every 10 ms, a tenth of a short sweep
+        workers = backend.effective_n_jobs(default if n_jobs is None else n_jobs)
+        yield from _threads(plan, blocks, workers)
+    elif getattr(backend, "supports_return_generator", False):
+        yield from joblib.Parallel(**common, return_as="generator_unordered")(tasks)
+    else:  # a backend that cannot hand out results as they come: in rounds
         parallel = joblib.Parallel(**common)
-        size = 4 * parallel.n_jobs if parallel.n_jobs > 0 else 4 * joblib.cpu_count()
-        rounds = (parallel(tasks[i : i + size]) for i in range(0, len(tasks), size))
-        results = (result for finished in rounds for result in finished)
-    else:
-        results = parallel(tasks)
-    for result in results:
-        yield from result
+        size = 4 * backend.effective_n_jobs(default if n_jobs is None else n_jobs)
+        for start in range(0, len(tasks), size):
+            yield from parallel(tasks[start : start + size])
+
+
+def _threads(plan: _Plan, blocks: list[np.ndarray], workers: int) -> Iterator[list]:
+    if workers == 1:
+        yield from (_run_block(plan, block) for block in blocks)
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    try:
+        futures = [pool.submit(_run_block, plan, block) for block in blocks]
+        for future in concurrent.futures.as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _reporter(progress, n_trials: int, done: int):

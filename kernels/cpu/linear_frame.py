@@ -150,3 +150,9 @@ def principal_frame(x, factor, tolerance):
         rank += 1
     truth, energy, rest = seen(np.ascontiguousarray(u[:, :rank]), factor)
     return s[:rank].copy(), _tail_sums(s * s), truth, energy, rest
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def symmetric_eigenvalues(a):
+    """Ascending eigenvalues of a symmetric matrix; unlike NumPy's, never under the lock."""
+    return np.linalg.eigvalsh(a)
