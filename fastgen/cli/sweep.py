@@ -1,0 +1,173 @@
+"""``fastgen sweep``."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import data as data_
+from . import grammar, outputs
+from .errors import reported
+
+if TYPE_CHECKING:
+    import xarray
+
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="digits, spiked, FILE.npy, FILE.npz, FILE.npz:KEY or a folder of images.",
+    ),
+]
+LatentDims = Annotated[
+    str,
+    typer.Option(
+        "--latent-dims",
+        help="Latent dimensions: integers and inclusive ranges, such as 1:300 or 1:120:5,40,41.",
+    ),
+]
+Samples = Annotated[int, typer.Option("--n-samples", help="Number of training samples.")]
+Supervised = Annotated[
+    str | None,
+    typer.Option(
+        "--n-supervised", help="Numbers of pairs, such as 50,100.  [default: --n-samples]"
+    ),
+]
+Problems = Annotated[
+    str,
+    typer.Option(
+        "--problems",
+        help="Of unsupervised, pseudo_supervised, ridge, procrustes, reduced_rank.",
+    ),
+]
+Trials = Annotated[int, typer.Option("--trials", help="Number of trials.")]
+Out = Annotated[str | None, typer.Option("--out", help="Write all values to this file, .nc.")]
+Plot = Annotated[str | None, typer.Option("--plot", help="Draw to this file, .png, .pdf or .svg.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Repeat a sweep.  [default: a new one]")]
+Jobs = Annotated[int, typer.Option("--jobs", help="Trials in parallel; -1 is all cores.")]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", help="Keep finished trials in this folder, and resume from it."),
+]
+Ridge = Annotated[float, typer.Option("--ridge", help="Penalty of ridge.")]
+Rank = Annotated[int | None, typer.Option("--rank", help="Largest rank of reduced_rank.")]
+Precision = Annotated[str, typer.Option("--dtype", help="float64 or float32.")]
+Population = Annotated[
+    float, typer.Option("--population-fraction", help="Share of the data that is the truth.")
+]
+Dim = Annotated[int | None, typer.Option("--dim", help="Dimension of spiked data.  [default: 64]")]
+TrueDim = Annotated[
+    int | None,
+    typer.Option("--true-dim", help="Signal dimension of spiked data.  [default: 20]"),
+]
+Noise = Annotated[
+    float | None,
+    typer.Option("--noise-variance", help="Noise of spiked data.  [default: 0.1]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Progress = Annotated[
+    bool, typer.Option("--progress/--no-progress", help="Show progress on standard error.")
+]
+
+
+def sweep(
+    latent_dims: LatentDims,
+    n_samples: Samples,
+    data: Data = "spiked",
+    n_supervised: Supervised = None,
+    problems: Problems = "unsupervised,pseudo_supervised",
+    trials: Trials = 100,
+    out: Out = None,
+    plot: Plot = None,
+    seed: Seed = None,
+    jobs: Jobs = -1,
+    store: Store = None,
+    ridge: Ridge = 0.1,
+    rank: Rank = None,
+    dtype: Precision = "float64",
+    population_fraction: Population = 0.5,
+    dim: Dim = None,
+    true_dim: TrueDim = None,
+    noise_variance: Noise = None,
+    as_json: AsJson = False,
+    progress: Progress = True,
+) -> None:
+    """Sweep the latent dimension of linear generators.
+
+    Tells where the error peaks, how high, and where it is lowest, for example
+
+    fastgen sweep --data digits --n-samples 100 --latent-dims 1:300 --trials 50 --out sweep.nc
+    --plot sweep.png
+    """
+    with reported(store=store):
+        ks = grammar.integers(latent_dims, "--latent-dims")
+        pairs = None if n_supervised is None else grammar.integers(n_supervised, "--n-supervised")
+        if jobs == 0:
+            raise ValueError("--jobs must be a number of workers or -1 for all cores, got 0")
+        _check_outputs(out, plot, store)
+        rows = data_.load(data, dim=dim, true_dim=true_dim, noise_variance=noise_variance)
+        from .. import linear
+
+        result = linear.sweep(
+            rows,
+            latent_dims=ks,
+            n_samples=n_samples,
+            n_supervised=pairs,
+            problems=grammar.names(problems),
+            n_trials=trials,
+            random_state=seed,
+            ridge=ridge,
+            rank=rank,
+            n_jobs=jobs,
+            store=store,
+            progress=progress,
+            dtype=_dtype(dtype),
+            population_fraction=population_fraction,
+        )
+        _report(result, out, plot, as_json)
+
+
+def _dtype(name: str) -> str:
+    from .. import _validate
+
+    return _validate.one_of(name, "--dtype", ("float64", "float32"))
+
+
+def _check_outputs(out: str | None, plot: str | None, store: str | None) -> None:
+    if out is not None:
+        outputs.check(out, "--out", (".nc",))
+    if plot is not None:
+        from .. import plotting
+
+        outputs.check(plot, "--plot", plotting.SUFFIXES)
+        import matplotlib.figure  # noqa: F401  (a missing library shows before the work)
+    if store is None:
+        return
+    for path, option in ((out, "--out"), (plot, "--plot")):
+        if path is not None and os.path.realpath(path) == os.path.realpath(store):
+            raise ValueError(f"--store and {option} must differ, got {store!r} for both")
+
+
+def _report(result: xarray.Dataset, out: str | None, plot: str | None, as_json: bool) -> None:
+    from ..linear import _summary
+
+    rows = _summary.summarize(result)
+    if not as_json:
+        typer.echo(_summary.format_table(rows))
+    if out is not None:
+        outputs.write_netcdf(result, out)
+    if plot is not None:
+        from .. import plotting
+
+        plotting.save_figure(plotting.sweep_figure(result), plot)
+    written = [path for path in (out, plot) if path is not None]
+    if as_json:
+        about = {**result.attrs, "arguments": json.loads(result.attrs["arguments"])}
+        text = json.dumps({"summary": rows, "attrs": about, "files": written}, allow_nan=False)
+        typer.echo(text)
+    else:
+        for path in written:
+            typer.echo(f"wrote {path}")
