@@ -48,6 +48,13 @@ def linear_frame():
     return module
 
 
+def alternating():
+    """Return the module of alternating minimisations."""
+    from fastgen.kernels.cpu import alternating as module
+
+    return module
+
+
 def leading_path(f, y, inverse, ks, dtype, nuclear, squares) -> None:
     """Run ``kernels.cpu.linear_path.leading_path`` (``inverse`` may be None) in ``dtype``."""
     from fastgen.kernels.cpu import linear_path
@@ -118,3 +125,10 @@ def nuclear_norms(matrices: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
             stack[0, : m.shape[0], : m.shape[1], v] = m
         out[start : start + LANES] = nuclear_lanes(stack)[0, : len(group)]
     return out
+
+
+def subspace_kernels():
+    """Return the module of projected-gradient kernels for subspace fitting."""
+    from fastgen.kernels.cpu import subspace as module
+
+    return module

@@ -32,6 +32,7 @@ _COLOURS = {
     "free_latents": "#E69F00",
     "penalized": "#882255",
     "constrained": "#999933",
+    "lexicographic": "#117733",
 }
 _STYLES = ("-", (0, (4, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2)), (0, (6, 1, 1, 1, 1, 1)))
 _LABELS = {

@@ -12,6 +12,7 @@ import pytest
 import xarray
 
 from fastgen.linear import SpikedGaussian, sweep
+from fastgen.linear.problems import METRICS
 
 SMALL = dict(latent_dims=range(1, 31), n_samples=10, n_trials=6, random_state=0)
 
@@ -99,7 +100,7 @@ def test_result_is_labelled():
         "trial": 6,
     }
     assert list(result.n_supervised.values) == [4, 10]
-    assert set(result.data_vars) == {"w2", "projection_error", "train_error", "gain"}
+    assert set(result.data_vars) == {*METRICS, "converged", "n_iter"}
     arguments = json.loads(result.attrs["arguments"])
     assert arguments["n_samples"] == 10
     assert arguments["data"].startswith("SpikedGaussian(dim=8")
@@ -127,7 +128,7 @@ def test_latent_dims_are_sorted_and_distinct():
 def test_a_denser_sweep_holds_the_same_numbers():
     dense = sweep(**SMALL)
     sparse = sweep(**{**SMALL, "latent_dims": [3, 10, 11, 24, 30]})
-    for name in dense.data_vars:
+    for name in METRICS:
         np.testing.assert_allclose(
             dense[name].sel(latent_dim=sparse.latent_dim), sparse[name], rtol=1e-10, atol=1e-10
         )
@@ -274,6 +275,9 @@ BAD = [
     (dict(rank=0), ValueError, "rank must be at least 1"),
     (dict(ridge=-1.0), ValueError, "ridge must be finite and at least 0"),
     (dict(ridge=np.inf), ValueError, "ridge must be finite"),
+    (dict(weight=-1), ValueError, "weight must be finite and at least 0"),
+    (dict(tol=np.nan), ValueError, "tol must be finite"),
+    (dict(max_iter=0), ValueError, "max_iter must be at least 1"),
     (dict(dtype="float16"), ValueError, "dtype must be one of"),
     (dict(dtype="float99"), ValueError, "dtype must be one of 'float64', 'float32', got 'float99'"),
     (dict(dtype=np.int32), ValueError, "dtype must be one of"),

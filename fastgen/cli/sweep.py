@@ -40,7 +40,8 @@ Problems = Annotated[
     str,
     typer.Option(
         "--problems",
-        help="Of unsupervised, pseudo_supervised, ridge, procrustes, reduced_rank.",
+        help="Of unsupervised, pseudo_supervised, ridge, procrustes, reduced_rank, free_latents, "
+        "lexicographic, penalized, constrained.",
     ),
 ]
 Trials = Annotated[int, typer.Option("--trials", help="Number of trials.")]
@@ -53,6 +54,7 @@ Store = Annotated[
     typer.Option("--store", help="Keep finished trials in this folder, and resume from it."),
 ]
 Ridge = Annotated[float, typer.Option("--ridge", help="Penalty of ridge.")]
+Weight = Annotated[float, typer.Option("--weight", help="Weight of the pairs in penalized.")]
 Rank = Annotated[int | None, typer.Option("--rank", help="Largest rank of reduced_rank.")]
 Precision = Annotated[str, typer.Option("--dtype", help="float64 or float32.")]
 Population = Annotated[
@@ -87,6 +89,7 @@ def sweep(
     store: Store = None,
     ridge: Ridge = 0.1,
     rank: Rank = None,
+    weight: Weight = 10.0,
     dtype: Precision = "float64",
     population_fraction: Population = 0.5,
     dim: Dim = None,
@@ -121,6 +124,7 @@ def sweep(
             random_state=seed,
             ridge=ridge,
             rank=rank,
+            weight=weight,
             n_jobs=jobs,
             store=store,
             progress=progress,

@@ -24,9 +24,12 @@ RANK_TOLERANCE = 1e-9
 class Options:
     """What the problems need beyond the data."""
 
-    ridge: float
-    rank: int | None
-    dtype: np.dtype
+    ridge: float = 0.1
+    rank: int | None = None
+    dtype: np.dtype = np.dtype(np.float64)  # noqa: RUF009  (immutable)
+    weight: float = 10.0
+    tol: float = 1e-9
+    max_iter: int = 400
 
 
 @dataclasses.dataclass
@@ -37,6 +40,7 @@ class Trial:
     x: np.ndarray
     z: np.ndarray
     options: Options
+    starts: np.ndarray | None = None
 
     @functools.cached_property
     def trace(self) -> float:

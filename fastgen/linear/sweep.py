@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _dispatch, _validate
 from .._version import __version__
-from . import _projections, problems
+from . import _alternating, _projections, problems
 from ._sources import ArraySource, ModelSource, make_source
 from ._store import SweepStore
 
@@ -28,7 +28,13 @@ PROBLEMS: dict[str, Callable] = {
     "ridge": problems.ridge,
     "procrustes": _projections.procrustes,
     "reduced_rank": _projections.reduced_rank,
+    "free_latents": _alternating.free_latents,
+    "lexicographic": _alternating.lexicographic,
+    "penalized": _alternating.penalized,
+    "constrained": _alternating.constrained,
 }
+# Problems that start from a random generator.
+_ITERATIVE = ("free_latents", "penalized", "constrained")
 # Below this many floating-point operations starting workers costs more than the sweep.
 _SERIAL_WORK = 3e8
 # A task of this many operations is some 30 ms: enough to hide the scheduler, little to lose.
@@ -68,6 +74,9 @@ def sweep(
     random_state: Any = None,
     ridge: float = 0.1,
     rank: int | None = None,
+    weight: float = 10.0,
+    tol: float = 1e-9,
+    max_iter: int = 400,
     n_jobs: int | None = None,
     store: str | os.PathLike | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
@@ -104,7 +113,16 @@ def sweep(
         - "procrustes": ``||X - G Z||`` over orthonormal columns (rows for k > d); what the pairs
           leave undetermined is taken nearest to ``eye(d, k)``;
         - "reduced_rank": ``||X - G Z||`` over maps of at most ``rank``, the global minimum of a
-          multilayer linear generator of that narrowest width.
+          multilayer linear generator of that narrowest width;
+        - "free_latents" (P2): ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and the latents
+          Z_u of the unpaired samples, by alternation from entries N(0, 1/k). For
+          k > ``n_supervised`` the minimisers differ in ``w2``: the start selects one. It shows
+          triple descent, with peaks near ``n_supervised`` and at n;
+        - "lexicographic": P2 with free latents of unit variance, the pairs interpolated first, in
+          closed form;
+        - "penalized" (P3): ``weight ||X_s - G Z_s||^2 / n_supervised`` plus the squared
+          Wasserstein distance between N(0, G G^T) and the covariance of all samples;
+        - "constrained" (P4): that distance over the generators of minimum pair error.
     n_trials : int, default 100
     random_state : int, numpy.random.Generator, SeedSequence or None
         Trial t uses the t-th child of this seed, whatever ``n_jobs``, the joblib backend or a
@@ -113,6 +131,13 @@ def sweep(
         Penalty of "ridge", at least 0 (0 is "pseudo_supervised").
     rank : int, optional
         Largest rank of "reduced_rank"; required for it.
+    weight : float, default 10
+        Weight of the pairs in "penalized", at least 0.
+    tol : float, default 1e-9
+        The iterative problems (P2, P3, P4) stop when a step gains no more than this share of their
+        objective. No step raises it.
+    max_iter : int, default 400
+        Most steps of an iterative problem; cells that reach it are marked in ``converged``.
     n_jobs : int, optional
         Trials in parallel, as in scikit-learn: None is 1 unless in a
         :func:`joblib.parallel_config` context, -1 all cores. Threads by default (the kernels hold
@@ -140,9 +165,12 @@ def sweep(
         - ``w2``: squared 2-Wasserstein distance between N(0, G G^T) and N(0, Sigma);
         - ``projection_error``: tr((I - P) Sigma), P the projector on the range of G; directions
           under 1e-9 of the largest do not count;
-        - ``train_error``: ``||X - G Z||^2 / n_supervised`` of the pairs, for "unsupervised" the
-          Wasserstein distance to the sample covariance, its eigenvalues beyond k;
-        - ``gain``: ``||G||^2 / tr(Sigma)``.
+        - ``train_error``: ``||X - G Z||^2 / n_supervised`` of the pairs; for "unsupervised" the
+          Wasserstein distance to the sample covariance, its eigenvalues beyond k; for
+          "free_latents" the objective over n;
+        - ``gain``: ``||G||^2 / tr(Sigma)``;
+        - ``converged`` (bool) and ``n_iter``: for the iterative problems; closed forms are
+          converged in no steps.
 
         Attributes tell the version, the arguments, the seed and the time. Near
         k = ``n_supervised`` the means of P1 are infinite: take medians and quartiles over trials.
@@ -161,8 +189,9 @@ def sweep(
     -----
     Pseudo-supervision pairs fabricated latents, drawn once and independent of the data, with real
     samples; Luzi, Dar and Baraniuk, "Double Descent and Other Interpolation Phenomena in GANs",
-    arXiv:2106.04003, announce flat curves without it and double descent with it. Dimensions, test
-    metric and trial counts here are a reading of that, not a reproduction of its figures.
+    arXiv:2106.04003, announce flat curves without it and double, in some cases triple descent with
+    it. Problems P2, P3 and P4, dimensions, test metric and trial counts here are a reading of that,
+    not a reproduction of its figures.
 
     Examples
     --------
@@ -187,6 +216,9 @@ def sweep(
         dtype,
         population_fraction,
         n_jobs,
+        weight,
+        tol,
+        max_iter,
     )
     identity = _identity(plan, n_trials, population_fraction)
     coords = {
@@ -196,11 +228,11 @@ def sweep(
         "trial": list(range(n_trials)),
     }
     shape = tuple(len(values) for values in coords.values())
-    values = np.full((len(METRICS), *shape), np.nan)
+    values = np.full((len(ROWS), *shape), np.nan)
     todo = np.arange(n_trials)
     saved = None
     if store is not None:
-        saved = SweepStore(store, identity, METRICS, coords, any_seed=random_state is None)
+        saved = SweepStore(store, identity, ROWS, coords, any_seed=random_state is None)
         identity = saved.identity
         entropy, spawn_key = identity["random_state"]
         plan = dataclasses.replace(plan, entropy=_from_text(entropy), spawn_key=tuple(spawn_key))
@@ -220,6 +252,7 @@ def sweep(
 
 
 METRICS = problems.METRICS
+ROWS = _alternating.ROWS
 
 
 def _plan(
@@ -235,6 +268,9 @@ def _plan(
     dtype,
     population_fraction,
     n_jobs,
+    weight,
+    tol,
+    max_iter,
 ) -> tuple[_Plan, int]:
     latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
     n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
@@ -272,7 +308,14 @@ def _plan(
         problems=names,
         entropy=seed.entropy,
         spawn_key=tuple(seed.spawn_key),
-        options=problems.Options(_validate.number(ridge, "ridge"), rank, dtype),
+        options=problems.Options(
+            ridge=_validate.number(ridge, "ridge"),
+            rank=rank,
+            dtype=dtype,
+            weight=_validate.number(weight, "weight"),
+            tol=_validate.number(tol, "tol"),
+            max_iter=_validate.integer(max_iter, "max_iter"),
+        ),
     ), n_trials
 
 
@@ -315,6 +358,9 @@ def _identity(plan: _Plan, n_trials: int, population_fraction: float) -> dict:
         "n_trials": n_trials,
         "ridge": plan.options.ridge,
         "rank": plan.options.rank,
+        "weight": plan.options.weight,
+        "tol": plan.options.tol,
+        "max_iter": plan.options.max_iter,
         "dtype": plan.options.dtype.name,
         "population_fraction": population_fraction,
         "random_state": [_to_text(plan.entropy), list(plan.spawn_key)],
@@ -328,21 +374,25 @@ def _run_block(plan: _Plan, trials: Sequence[int]) -> list[tuple[int, np.ndarray
 
 
 def _run_trial(plan: _Plan, index: int) -> np.ndarray:
-    """Metrics (n_metrics, problem, n_supervised, latent_dim) of one trial."""
+    """Rows (n_rows, problem, n_supervised, latent_dim) of one trial."""
     seed = np.random.SeedSequence(plan.entropy, spawn_key=(*plan.spawn_key, index))
     rng = np.random.default_rng(seed)
     factor, x = plan.source.draw(rng, plan.n_samples)
     z = rng.standard_normal((int(plan.latent_dims[-1]), plan.n_samples))
-    trial = problems.Trial(factor, x, z, plan.options)
-    out = np.empty(
-        (len(METRICS), len(plan.problems), len(plan.n_supervised), len(plan.latent_dims))
-    )
+    starts = None
+    if any(name in _ITERATIVE for name in plan.problems):
+        starts = rng.standard_normal((int(plan.latent_dims[-1]), plan.source.dim))
+    trial = problems.Trial(factor, x, z, plan.options, starts)
+    out = np.empty((len(ROWS), len(plan.problems), len(plan.n_supervised), len(plan.latent_dims)))
     for i, name in enumerate(plan.problems):
         for j, n_pairs in enumerate(plan.n_supervised):
             if name == "unsupervised" and j:
                 out[:, i, j] = out[:, i, 0]
-            else:
-                out[:, i, j] = PROBLEMS[name](trial, plan.latent_dims, int(n_pairs))
+                continue
+            rows = PROBLEMS[name](trial, plan.latent_dims, int(n_pairs))
+            out[: len(rows), i, j] = rows
+            if len(rows) < len(ROWS):  # a closed form is converged in no steps
+                out[len(rows) :, i, j] = [[1.0], [0.0]]
     return out
 
 
@@ -434,6 +484,8 @@ def _dataset(values, coords, plan: _Plan, identity: dict, started: float) -> xar
         name: (dims, values[i], {"long_name": _LONG_NAMES[name]}) for i, name in enumerate(METRICS)
     }
     variables["gain"][2]["units"] = "1"
+    variables["converged"] = (dims, values[-2] == 1, {"long_name": "whether the cell converged"})
+    variables["n_iter"] = (dims, values[-1].astype(np.int32), {"long_name": "steps taken"})
     arguments = {k: v for k, v in identity.items() if k not in ("version", "random_state")}
     attrs = {
         "fastgen_version": __version__,
