@@ -55,6 +55,22 @@ class Aligned:
         kept = self._first(k)
         return self.metrics(np.where(kept, self.s / self.c, 0), kept, (self.s[~kept] ** 2).sum())
 
+    # with every sample paired nothing is left to choose
+    lexicographic = constrained = pseudo_supervised
+
+    def free_latents(self, k):
+        """Every sample paired: the objective over n is the pair error."""
+        return self.pseudo_supervised(k)
+
+    def penalized(self, k, weight):
+        """A weighted mean of what the pairs and what the sample covariance want."""
+        kept = self._first(k)
+        scale = (weight * self.s * self.c / self.n + self.s / np.sqrt(self.n)) / (
+            weight * self.c**2 / self.n + 1
+        )
+        missed = np.where(kept, self.s - scale * self.c, self.s)
+        return self.metrics(np.where(kept, scale, 0), kept, (missed**2).sum())
+
     def ridge(self, k, ridge):
         """s c / (c^2 + rho) in every direction, rho = ridge n."""
         kept = self._first(k)

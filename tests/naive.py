@@ -180,6 +180,9 @@ def constrained(X, Z, n_pairs, G, sweeps=200):
     return G
 
 
+CLOSED = ("unsupervised", "pseudo_supervised", "ridge", "procrustes", "reduced_rank")
+
+
 def cell(problem, X, Z, n_supervised, S, ridge_=0.1, rank=None):
     """The four metrics of one (problem, n_supervised, k) cell; Z is (k, n)."""
     Xs, Zs = X[:, :n_supervised], Z[:, :n_supervised]

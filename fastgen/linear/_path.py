@@ -36,10 +36,20 @@ def leading(
     nuclear, squares = np.empty(ks.size), np.empty(ks.size)
     if ks.size == 0:
         return nuclear, squares
-    if _is_small(min(f.shape[0], int(ks[-1]))):
-        _dispatch.leading_path(f, y, inverse, ks, dtype, nuclear, squares)
-        return nuclear, squares
-    for v, (product_f, product_y) in enumerate(_running_products(f, y, inverse, ks)):
+    limit = ks[-1] if f.shape[0] <= _dispatch.LANE_COLUMNS else _dispatch.LANE_COLUMNS
+    small = int(np.searchsorted(ks, limit, side="right"))
+    if small:
+        top = ks[small - 1]
+        _dispatch.leading_path(
+            *(np.ascontiguousarray(a[:top, :top]) for a in (f, y)),
+            None if inverse is None else np.ascontiguousarray(inverse[:top, :top]),
+            ks[:small],
+            dtype,
+            nuclear[:small],
+            squares[:small],
+        )
+    products = _running_products(f, y, inverse, ks[small:])
+    for v, (product_f, product_y) in enumerate(products, start=small):
         nuclear[v] = _dispatch.nuclear_lapack(product_f)
         squares[v] = np.einsum("ij,ij->", product_y, product_y)
     return nuclear, squares
