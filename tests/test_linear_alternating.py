@@ -245,7 +245,7 @@ def test_penalized_objective_is_never_above_the_oracle_of_200_sweeps(d, m, n, pa
     trial = draw(d, m, n, 3 * n, seed=d)
     above = []
     for k in (1, 2, pairs, pairs + 1, n, 3 * n):
-        g, miss, *_ = _alternating._match(trial, k, pairs, 10.0)
+        g, miss, *_ = _alternating.match(trial, k, pairs, 10.0)
         axes = _alternating.Axes.of(trial)
         sample = trial.x @ trial.x.T / n
         # ||G||, ||S^(1/2) G||_* and the pair error decide; the columns of g are rotated

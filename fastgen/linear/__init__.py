@@ -6,7 +6,8 @@ dimension, ``theory`` the expectations that are known exactly.
 
 from . import theory
 from ._summary import format_table, summarize
+from .estimators import LinearGAN
 from .models import SpikedGaussian
 from .sweep import sweep
 
-__all__ = ["SpikedGaussian", "format_table", "summarize", "sweep", "theory"]
+__all__ = ["LinearGAN", "SpikedGaussian", "format_table", "summarize", "sweep", "theory"]

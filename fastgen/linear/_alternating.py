@@ -55,7 +55,7 @@ def _start(trial: Trial, k: int) -> np.ndarray:
     return trial.starts[:k].T / np.sqrt(k)
 
 
-def _collect(trial: Trial, cells: list[tuple[np.ndarray, float, bool, int]]) -> np.ndarray:
+def _collect(trial: Trial, cells: list[tuple]) -> np.ndarray:
     """Metrics of the generators g, training errors and outcomes of ``cells``, in order."""
     axes = Axes.of(trial)
     out = np.empty((len(ROWS), len(cells)))
@@ -63,7 +63,7 @@ def _collect(trial: Trial, cells: list[tuple[np.ndarray, float, bool, int]]) -> 
         part = cells[begin : begin + _path.LANES]
         factors = [axes.truth @ cell[0] for cell in part]
         nuclear = _dispatch.nuclear_norms(factors, trial.options.dtype)
-        for v, (g, train, converged, n_iter) in enumerate(part):
+        for v, (g, train, converged, n_iter, _) in enumerate(part):
             square = float((g**2).sum())
             out[:, begin + v] = (
                 trial.trace + square - 2 * nuclear[v],
@@ -76,8 +76,12 @@ def _collect(trial: Trial, cells: list[tuple[np.ndarray, float, bool, int]]) -> 
     return out
 
 
-def _match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
-    """One cell of P3 (finite weight) or P4 (infinite)."""
+def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
+    """Solve one cell of P3 (finite weight) or P4 (infinite).
+
+    Returns the generator in the principal axes of the data (rows) and of the latents (columns), the
+    pair error, whether it converged, the steps taken, and the columns' axes (k, k) as columns.
+    """
     axes = Axes.of(trial)
     options = trial.options
     r = len(axes.root)
@@ -87,8 +91,9 @@ def _match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
     pairs = axes.x[:, :n_pairs]
     cross = pairs @ right.T
     unreachable = float(((pairs - cross @ right) ** 2).sum())
-    start = axes.basis.T @ _start(trial, k)
-    inside, outside = start @ (full[:, :p] @ left), start @ full[:, p:]
+    columns = np.hstack([full[:, :p] @ left, full[:, p:]])
+    start = axes.basis.T @ _start(trial, k) @ columns
+    inside, outside = start[:, :p], start[:, p:]
     if k - p > r:  # only outside @ outside.T counts
         outside = np.linalg.qr(outside.T, mode="r").T
     constant = float((axes.root**2).sum())
@@ -107,13 +112,13 @@ def _match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
         np.empty(options.max_iter + 1),
     )
     miss = unreachable + float(((cross - g[:, :p] * sigma) ** 2).sum())
-    return g, miss / n_pairs, converged, n_iter
+    return g, miss / n_pairs, converged, n_iter, columns
 
 
 def penalized(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     """P3: ``weight ||X_s - G Z_s||^2 / n_pairs`` plus W2 to the covariance of all samples."""
     weight = trial.options.weight
-    return _collect(trial, [_match(trial, int(k), n_pairs, weight) for k in ks])
+    return _collect(trial, [match(trial, int(k), n_pairs, weight) for k in ks])
 
 
 def constrained(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
@@ -125,7 +130,7 @@ def constrained(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
         out[len(METRICS) :, : low.size] = [[1.0], [0.0]]
     high = ks[low.size :]
     if high.size:
-        cells = [_match(trial, int(k), n_pairs, np.inf) for k in high]
+        cells = [match(trial, int(k), n_pairs, np.inf) for k in high]
         out[:, low.size :] = _collect(trial, cells)
     return out
 
@@ -135,26 +140,29 @@ def free_latents(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     n = trial.x.shape[1]
     if n_pairs == n:
         return pseudo_supervised(trial, ks, n_pairs)
-    axes = Axes.of(trial)
+    return _collect(trial, [alternate(trial, int(k), n_pairs) for k in ks])
+
+
+def alternate(trial: Trial, k: int, n_pairs: int) -> tuple:
+    """Solve one cell of P2; returns what :func:`match` does, the objective over n for the error."""
+    n = trial.x.shape[1]
     options = trial.options
-    cells = []
-    for k in map(int, ks):
-        z_free = np.linalg.lstsq(_start(trial, k), trial.x[:, n_pairs:], rcond=None)[0]
-        z_pairs = trial.z[:k, :n_pairs]
-        if k > n:  # from here on all latents lie in the span of these
-            upper = np.linalg.qr(np.hstack([z_pairs, z_free]), mode="r")
-            z_pairs, z_free = upper[:, :n_pairs], upper[:, n_pairs:]
-        history = np.empty(options.max_iter)
-        g, n_iter, converged = _dispatch.alternating().free_latents(
-            axes.x,
-            np.ascontiguousarray(z_pairs),
-            np.ascontiguousarray(z_free),
-            options.tol,
-            options.max_iter,
-            history,
-        )
-        cells.append((g, history[n_iter - 1] / n, converged, n_iter))
-    return _collect(trial, cells)
+    z_free = np.linalg.lstsq(_start(trial, k), trial.x[:, n_pairs:], rcond=None)[0]
+    z_pairs = trial.z[:k, :n_pairs]
+    columns = np.eye(k)
+    if k > n:  # from here on all latents lie in the span of these
+        columns, upper = np.linalg.qr(np.hstack([z_pairs, z_free]))
+        z_pairs, z_free = upper[:, :n_pairs], upper[:, n_pairs:]
+    history = np.empty(options.max_iter)
+    g, n_iter, converged = _dispatch.alternating().free_latents(
+        Axes.of(trial).x,
+        np.ascontiguousarray(z_pairs),
+        np.ascontiguousarray(z_free),
+        options.tol,
+        options.max_iter,
+        history,
+    )
+    return g, history[n_iter - 1] / n, converged, n_iter, columns
 
 
 def lexicographic(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:

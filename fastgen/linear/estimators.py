@@ -1,0 +1,282 @@
+"""Linear generative models as scikit-learn estimators."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import _validate
+from . import _generators
+from .problems import Options, Trial
+
+PROBLEMS = (
+    "unsupervised",
+    "pseudo_supervised",
+    "ridge",
+    "procrustes",
+    "reduced_rank",
+    "free_latents",
+    "lexicographic",
+    "penalized",
+    "constrained",
+)
+
+
+class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Linear generator ``G(z) = mean + Gamma z`` of latents ``z ~ N(0, I)``.
+
+    In closed form where there is one.
+
+    Parameters
+    ----------
+    latent_dim : int, default 2
+        Latent dimension k; may exceed the number of samples and of features.
+    problem : str, default "pseudo_supervised"
+        What is minimised; one of the problems of :func:`fastgen.linear.sweep`: "unsupervised"
+        (PCA), "pseudo_supervised", "ridge", "procrustes", "reduced_rank" (a multilayer linear
+        generator of narrowest width ``rank``), "free_latents", "lexicographic", "penalized",
+        "constrained".
+    n_supervised : int, optional
+        How many samples, the first ones, are paired with latents; all by default.
+    ridge : float, default 0.1
+    rank : int, optional
+        Required for "reduced_rank".
+    weight : float, default 10
+    tol : float, default 1e-9
+    max_iter : int, default 400
+        See :func:`fastgen.linear.sweep`.
+    center : bool, default True
+        Whether the mean of the data is subtracted, and added to what is generated.
+    random_state : int, RandomState or None
+        Draws the latents of ``fit`` where none are given, and the start of iterative problems.
+
+    Attributes
+    ----------
+    components_ : ndarray (n_features, latent_dim)
+        ``Gamma``.
+    mean_ : ndarray (n_features,)
+    latents_ : ndarray (n_supervised, latent_dim)
+        The latents of the paired samples.
+    covariance_ : ndarray (n_features, n_features)
+        Of what is generated, ``Gamma Gamma^T``.
+    converged_ : bool
+    n_iter_ : int
+        1 for closed forms.
+    n_features_in_ : int
+
+    See Also
+    --------
+    fastgen.linear.sweep : all latent dimensions at once, much faster than a fit for each.
+
+    Notes
+    -----
+    Pseudo-supervision is that of Luzi, Dar and Baraniuk, arXiv:2106.04003; see
+    :func:`fastgen.linear.sweep` for what is a reading of it. scikit-learn's ``check_estimator``
+    passes for ``problem="unsupervised"``. For the others its checks hand class labels of shape (n,)
+    to ``fit`` where latents of shape (n, latent_dim) are expected, and are refused.
+
+    Examples
+    --------
+    >>> from fastgen.linear import LinearGAN, SpikedGaussian
+    >>> X = SpikedGaussian(dim=16, true_dim=4, random_state=0).sample(200, random_state=1)
+    >>> gan = LinearGAN(latent_dim=4, problem="unsupervised").fit(X)
+    >>> gan.components_.shape, gan.sample(3, random_state=0).shape
+    ((16, 4), (3, 16))
+    >>> gan.score(X) > LinearGAN(latent_dim=4, random_state=0).fit(X).score(X)
+    True
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 2,
+        problem: str = "pseudo_supervised",
+        *,
+        n_supervised: int | None = None,
+        ridge: float = 0.1,
+        rank: int | None = None,
+        weight: float = 10.0,
+        tol: float = 1e-9,
+        max_iter: int = 400,
+        center: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.problem = problem
+        self.n_supervised = n_supervised
+        self.ridge = ridge
+        self.rank = rank
+        self.weight = weight
+        self.tol = tol
+        self.max_iter = max_iter
+        self.center = center
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, *, Z: Any = None) -> LinearGAN:
+        """Fit the generator.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        y : array (n_supervised, latent_dim), optional
+            The same as ``Z``, in scikit-learn's place for targets.
+        Z : array (n_supervised, latent_dim), optional
+            Latents of the first ``n_supervised`` samples; drawn from N(0, I) once if not given.
+            "unsupervised" takes none and ignores it.
+
+        Returns
+        -------
+        LinearGAN
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For an option out of its range, or X or Z that is not finite or of another shape.
+        """
+        options, n_supervised = self._options()
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        n_supervised = len(X) if n_supervised is None else n_supervised
+        if n_supervised > len(X):
+            raise ValueError(
+                f"n_supervised must be at most the {len(X)} samples of X, got {n_supervised}"
+            )
+        rng = check_random_state(self.random_state)
+        k = self.latent_dim
+        paired = np.zeros((len(X), k))
+        if self.problem != "unsupervised":
+            Z = y if Z is None else Z
+            if Z is None:
+                Z = rng.standard_normal((n_supervised, k))
+            paired[:n_supervised] = self._latents(Z, n_supervised)
+        self.latents_ = paired[:n_supervised]
+        self.mean_ = X.mean(axis=0) if self.center else np.zeros(X.shape[1])
+        x = np.ascontiguousarray((X - self.mean_).T)
+        starts = rng.standard_normal((k, len(x)))
+        trial = Trial(np.eye(len(x)), x, np.ascontiguousarray(paired.T), options, starts)
+        if not x.any():
+            found = np.zeros((len(x), k))
+        else:
+            found = getattr(_generators, self.problem)(trial, n_supervised)
+        closed = not isinstance(found, tuple)
+        self.components_, self.converged_, self.n_iter_ = (found, True, 1) if closed else found
+        self._n_features_out = k
+        if not self.converged_:
+            warnings.warn(
+                f"{self.problem} did not converge in max_iter={self.max_iter} steps; raise "
+                "max_iter, or tol if a coarser generator will do",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _options(self) -> tuple[Options, int | None]:
+        _validate.integer(self.latent_dim, "latent_dim")
+        _validate.one_of(self.problem, "problem", PROBLEMS)
+        rank = self.rank
+        if rank is not None:
+            _validate.integer(rank, "rank")
+        elif self.problem == "reduced_rank":
+            raise ValueError('problem="reduced_rank" needs rank, a positive integer, got None')
+        if self.n_supervised is not None:
+            _validate.integer(self.n_supervised, "n_supervised")
+        options = Options(
+            ridge=_validate.number(self.ridge, "ridge"),
+            rank=rank,
+            weight=_validate.number(self.weight, "weight"),
+            tol=_validate.number(self.tol, "tol"),
+            max_iter=_validate.integer(self.max_iter, "max_iter"),
+        )
+        return options, self.n_supervised
+
+    def _latents(self, Z: Any, n_supervised: int) -> np.ndarray:
+        Z = np.asarray(Z)
+        if Z.shape != (n_supervised, self.latent_dim):
+            raise ValueError(
+                f"Z must be the latents of the paired samples, of shape (n_supervised, latent_dim)"
+                f" = {(n_supervised, self.latent_dim)}, got shape {Z.shape}"
+            )
+        return _validate.data_matrix(Z, "Z", minimum_rows=1)
+
+    @property
+    def covariance_(self) -> np.ndarray:
+        """Covariance of what is generated, of shape (n_features, n_features)."""
+        check_is_fitted(self)
+        return self.components_ @ self.components_.T
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Generate samples.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, Generator or None
+
+        Returns
+        -------
+        ndarray (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        n_samples = _validate.integer(n_samples, "n_samples")
+        rng = np.random.default_rng(random_state)
+        return self.inverse_transform(rng.standard_normal((n_samples, self.components_.shape[1])))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Latents of the nearest points of the generator's range, the shortest where many do.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples, latent_dim)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return (X - self.mean_) @ np.linalg.pinv(self.components_, rcond=1e-9).T
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Generate from given latents.
+
+        Parameters
+        ----------
+        Z : array (n_samples, latent_dim)
+
+        Returns
+        -------
+        ndarray (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        Z = _validate.data_matrix(Z, "Z", minimum_rows=1)
+        if Z.shape[1] != self.components_.shape[1]:
+            raise ValueError(
+                f"Z must have latent_dim={self.components_.shape[1]} columns, got {Z.shape[1]}"
+            )
+        return Z @ self.components_.T + self.mean_
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the squared 2-Wasserstein distance to the Gaussian with the moments of X.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        float
+            At most 0, in squared units of the data; greater is better.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        mean = X.mean(axis=0)
+        factor = (X - mean) / np.sqrt(len(X))
+        overlap = np.linalg.svd(factor @ self.components_, compute_uv=False).sum()
+        spread = (factor**2).sum() + (self.components_**2).sum() - 2 * overlap
+        return -float(((mean - self.mean_) ** 2).sum() + max(spread, 0.0))
