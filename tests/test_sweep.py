@@ -146,7 +146,7 @@ def test_results_do_not_depend_on_the_backend(backend):
 
 
 def test_results_do_not_depend_on_n_jobs_or_blocks(monkeypatch):
-    module = importlib.import_module("fastgen.linear.sweep")
+    module = importlib.import_module("fastgen.linear._trials")
     alone = sweep(**PARALLEL)
     xarray.testing.assert_equal(sweep(**PARALLEL, n_jobs=2), alone)
     monkeypatch.setattr(module, "_TASK_WORK", 1.0)

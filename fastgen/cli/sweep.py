@@ -10,6 +10,7 @@ import typer
 
 from . import data as data_
 from . import grammar, outputs
+from .cluster import cluster
 from .errors import reported
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ Store = Annotated[
     str | None,
     typer.Option("--store", help="Keep finished trials in this folder, and resume from it."),
 ]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask", help="Run on the Dask cluster at this address, such as tcp://host:8786."
+    ),
+]
 Ridge = Annotated[float, typer.Option("--ridge", help="Penalty of ridge.")]
 Weight = Annotated[float, typer.Option("--weight", help="Weight of the pairs in penalized.")]
 Rank = Annotated[int | None, typer.Option("--rank", help="Largest rank of reduced_rank.")]
@@ -87,6 +94,7 @@ def sweep(
     seed: Seed = None,
     jobs: Jobs = -1,
     store: Store = None,
+    dask: Dask = None,
     ridge: Ridge = 0.1,
     rank: Rank = None,
     weight: Weight = 10.0,
@@ -114,23 +122,24 @@ def sweep(
         rows = data_.load(data, dim=dim, true_dim=true_dim, noise_variance=noise_variance)
         from .. import linear
 
-        result = linear.sweep(
-            rows,
-            latent_dims=ks,
-            n_samples=n_samples,
-            n_supervised=pairs,
-            problems=grammar.names(problems),
-            n_trials=trials,
-            random_state=seed,
-            ridge=ridge,
-            rank=rank,
-            weight=weight,
-            n_jobs=jobs,
-            store=store,
-            progress=progress,
-            dtype=_dtype(dtype),
-            population_fraction=population_fraction,
-        )
+        with cluster(dask):
+            result = linear.sweep(
+                rows,
+                latent_dims=ks,
+                n_samples=n_samples,
+                n_supervised=pairs,
+                problems=grammar.names(problems),
+                n_trials=trials,
+                random_state=seed,
+                ridge=ridge,
+                rank=rank,
+                weight=weight,
+                n_jobs=jobs if dask is None else None,
+                store=store,
+                progress=progress,
+                dtype=_dtype(dtype),
+                population_fraction=population_fraction,
+            )
         _report(result, out, plot, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import inspect
@@ -93,6 +94,18 @@ class ArraySource:
             )
         population = round(population_fraction * len(self.rows))
         self.n_population = min(max(population, 2), len(self.rows) - 2)
+
+    def detached(self) -> tuple[ArraySource, np.ndarray]:
+        """Return a copy without the rows, and the rows: schedulers ship a bare array once."""
+        light = copy.copy(self)
+        light.rows = None
+        return light, self.rows
+
+    def attached(self, rows: np.ndarray) -> ArraySource:
+        """Return a copy with the rows."""
+        whole = copy.copy(self)
+        whole.rows = rows
+        return whole
 
     @property
     def dim(self) -> int:

@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _dispatch, _validate
+from .. import _validate
 from .._version import __version__
-from . import _alternating, _projections, problems
-from ._sources import ArraySource, ModelSource, make_source
+from . import problems
+from ._sources import make_source
 from ._store import SweepStore
+from ._trials import PROBLEMS, ROWS, Plan, run
+from .problems import METRICS
 
 if TYPE_CHECKING:
     import xarray
-
-PROBLEMS: dict[str, Callable] = {
-    "unsupervised": problems.unsupervised,
-    "pseudo_supervised": problems.pseudo_supervised,
-    "ridge": problems.ridge,
-    "procrustes": _projections.procrustes,
-    "reduced_rank": _projections.reduced_rank,
-    "free_latents": _alternating.free_latents,
-    "lexicographic": _alternating.lexicographic,
-    "penalized": _alternating.penalized,
-    "constrained": _alternating.constrained,
-}
-# Problems that start from a random generator.
-_ITERATIVE = ("free_latents", "penalized", "constrained")
-# Below this many floating-point operations starting workers costs more than the sweep.
-_SERIAL_WORK = 3e8
-# A task of this many operations is some 30 ms: enough to hide the scheduler, little to lose.
-_TASK_WORK = 1e9
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """Everything a worker needs to compute any trial."""
-
-    source: ModelSource | ArraySource
-    latent_dims: np.ndarray
-    n_samples: int
-    n_supervised: np.ndarray
-    problems: tuple[str, ...]
-    entropy: int | tuple[int, ...]
-    spawn_key: tuple[int, ...]
-    options: problems.Options
-    process: int = dataclasses.field(default_factory=os.getpid)
-
-    @property
-    def work(self) -> float:
-        """Rough floating-point operations of one trial."""
-        size = np.minimum(self.latent_dims, min(self.n_samples, self.source.dim)).astype(float)
-        cells = len(self.problems) * len(self.n_supervised)
-        return cells * (4 * size**3 + 4 * size * self.n_samples**2).sum()
 
 
 def sweep(
@@ -241,7 +202,7 @@ def sweep(
             todo = np.setdiff1d(todo, saved.finished)
     report, close = _reporter(progress, n_trials, n_trials - todo.size)
     try:
-        for trial, result in _results(plan, todo, n_jobs):
+        for trial, result in run(plan, todo, n_jobs):
             values[..., trial] = result
             if saved is not None:
                 saved.write(trial, result)
@@ -249,10 +210,6 @@ def sweep(
     finally:
         close()
     return _dataset(values, coords, plan, identity, started)
-
-
-METRICS = problems.METRICS
-ROWS = _alternating.ROWS
 
 
 def _plan(
@@ -271,7 +228,7 @@ def _plan(
     weight,
     tol,
     max_iter,
-) -> tuple[_Plan, int]:
+) -> tuple[Plan, int]:
     latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
     n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
     n_trials = _validate.integer(n_trials, "n_trials")
@@ -300,7 +257,7 @@ def _plan(
     source = make_source(data, _validate.number(population_fraction, "population_fraction"))
     source.check_samples(n_samples)
     seed = _seed(random_state)
-    return _Plan(
+    return Plan(
         source=source,
         latent_dims=latent_dims,
         n_samples=n_samples,
@@ -346,7 +303,7 @@ def _from_text(text: str):
     return parts if len(parts) > 1 else parts[0]
 
 
-def _identity(plan: _Plan, n_trials: int, population_fraction: float) -> dict:
+def _identity(plan: Plan, n_trials: int, population_fraction: float) -> dict:
     """Arguments that two runs must share to share a store, as JSON."""
     return {
         "version": __version__,
@@ -365,82 +322,6 @@ def _identity(plan: _Plan, n_trials: int, population_fraction: float) -> dict:
         "population_fraction": population_fraction,
         "random_state": [_to_text(plan.entropy), list(plan.spawn_key)],
     }
-
-
-def _run_block(plan: _Plan, trials: Sequence[int]) -> list[tuple[int, np.ndarray]]:
-    if os.getpid() != plan.process:
-        _dispatch.keep_single_blas_thread()
-    return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
-
-
-def _run_trial(plan: _Plan, index: int) -> np.ndarray:
-    """Rows (n_rows, problem, n_supervised, latent_dim) of one trial."""
-    seed = np.random.SeedSequence(plan.entropy, spawn_key=(*plan.spawn_key, index))
-    rng = np.random.default_rng(seed)
-    factor, x = plan.source.draw(rng, plan.n_samples)
-    z = rng.standard_normal((int(plan.latent_dims[-1]), plan.n_samples))
-    starts = None
-    if any(name in _ITERATIVE for name in plan.problems):
-        starts = rng.standard_normal((int(plan.latent_dims[-1]), plan.source.dim))
-    trial = problems.Trial(factor, x, z, plan.options, starts)
-    out = np.empty((len(ROWS), len(plan.problems), len(plan.n_supervised), len(plan.latent_dims)))
-    for i, name in enumerate(plan.problems):
-        for j, n_pairs in enumerate(plan.n_supervised):
-            if name == "unsupervised" and j:
-                out[:, i, j] = out[:, i, 0]
-                continue
-            rows = PROBLEMS[name](trial, plan.latent_dims, int(n_pairs))
-            out[: len(rows), i, j] = rows
-            if len(rows) < len(ROWS):  # a closed form is converged in no steps
-                out[len(rows) :, i, j] = [[1.0], [0.0]]
-    return out
-
-
-def _results(plan: _Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]]:
-    if todo.size == 0:
-        return
-    per_task = int(np.clip(_TASK_WORK / max(plan.work, 1.0), 1, max(1, todo.size // 16)))
-    blocks = [todo[start : start + per_task] for start in range(0, todo.size, per_task)]
-    with _dispatch.single_blas_thread():
-        if plan.work * todo.size < _SERIAL_WORK:
-            finished = (_run_block(plan, block) for block in blocks)
-        else:
-            finished = _parallel(plan, blocks, n_jobs)
-        for results in finished:
-            yield from results
-
-
-def _parallel(plan: _Plan, blocks: list[np.ndarray], n_jobs) -> Iterator[list]:
-    """Run blocks by joblib's backend, handing out results as they come."""
-    import joblib
-
-    common = dict(n_jobs=n_jobs, prefer="threads", batch_size=1)
-    tasks = [joblib.delayed(_run_block)(plan, block) for block in blocks]
-    backend, default = joblib.parallel.get_active_backend(prefer="threads")
-    if isinstance(backend, joblib.parallel.ThreadingBackend):
-        # joblib polls its results every 10 ms, a tenth of a short sweep
-        workers = backend.effective_n_jobs(default if n_jobs is None else n_jobs)
-        yield from _threads(plan, blocks, workers)
-    elif getattr(backend, "supports_return_generator", False):
-        yield from joblib.Parallel(**common, return_as="generator_unordered")(tasks)
-    else:  # a backend that cannot hand out results as they come: in rounds
-        parallel = joblib.Parallel(**common)
-        size = 4 * backend.effective_n_jobs(default if n_jobs is None else n_jobs)
-        for start in range(0, len(tasks), size):
-            yield from parallel(tasks[start : start + size])
-
-
-def _threads(plan: _Plan, blocks: list[np.ndarray], workers: int) -> Iterator[list]:
-    if workers == 1:
-        yield from (_run_block(plan, block) for block in blocks)
-        return
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
-    try:
-        futures = [pool.submit(_run_block, plan, block) for block in blocks]
-        for future in concurrent.futures.as_completed(futures):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _reporter(progress, n_trials: int, done: int):
@@ -476,7 +357,7 @@ _LONG_NAMES = {
 }
 
 
-def _dataset(values, coords, plan: _Plan, identity: dict, started: float) -> xarray.Dataset:
+def _dataset(values, coords, plan: Plan, identity: dict, started: float) -> xarray.Dataset:
     import xarray
 
     dims = tuple(coords)
