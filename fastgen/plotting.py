@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _validate
 from ._files import replacing
+from .plotting_plane import plane_figure
 
 if TYPE_CHECKING:
     import xarray
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from .linear._summary import Curve
 
-__all__ = ["save_figure", "sweep_figure"]
+__all__ = ["plane_figure", "save_figure", "sweep_figure"]
 
 SUFFIXES = (".png", ".pdf", ".svg")
 # Okabe and Ito's colours, then two of Tol's: told apart with every kind of colour vision.

@@ -59,7 +59,7 @@ def public_functions(path):
             yield node.name
 
 
-@pytest.mark.parametrize("module", ["nuclear", "linear_path"])
+@pytest.mark.parametrize("module", ["nuclear", "linear_path", "subspace"])
 def test_every_public_kernel_has_a_naive_namesake(module):
     names = list(public_functions(ROOT / "kernels" / "cpu" / f"{module}.py"))
     assert names

@@ -8,6 +8,16 @@ from . import theory
 from ._summary import format_table, summarize
 from .estimators import LinearGAN
 from .models import SpikedGaussian
+from .subspace import SubspaceFit, subspace_sweep
 from .sweep import sweep
 
-__all__ = ["LinearGAN", "SpikedGaussian", "format_table", "summarize", "sweep", "theory"]
+__all__ = [
+    "LinearGAN",
+    "SpikedGaussian",
+    "SubspaceFit",
+    "format_table",
+    "subspace_sweep",
+    "summarize",
+    "sweep",
+    "theory",
+]
