@@ -125,6 +125,18 @@ def test_data_outside_of_what_the_truth_knows():
     check(factor, x, 4, [1, 3, 4, 5, 6, 12])
 
 
+def test_data_that_are_all_zero():
+    factor = np.random.default_rng(0).standard_normal((4, 6))
+    z = np.random.default_rng(1).standard_normal((12, 5))
+    trial = Trial(factor, np.zeros((6, 5)), z, Options(rank=2))
+    for name, solve in SOLVERS.items():
+        if name == "procrustes":  # everything is undetermined
+            continue
+        found = solve(trial, np.array([1, 4, 5, 6, 12]), 5)
+        np.testing.assert_allclose(found[:2], trial.trace, rtol=1e-12, err_msg=name)
+        np.testing.assert_array_equal(found[2:], 0, err_msg=name)
+
+
 def digits(n, seed):
     data = pytest.importorskip("sklearn.datasets").load_digits().data
     order = np.random.default_rng(seed).permutation(len(data))

@@ -34,6 +34,8 @@ def seen(basis, factor):
     Returns its triangular factor there, the variance along each direction and the variance left
     outside (trace of the truth on the complement), all without cancellation.
     """
+    if basis.shape[1] == 0:
+        return np.zeros((0, 0)), np.zeros(0), _column_squares(factor).sum()
     image = np.dot(factor, basis)
     energy = _column_squares(image)
     rest = 0.0
