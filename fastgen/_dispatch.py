@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +42,27 @@ def keep_single_blas_thread() -> None:
     _thread_pools().limit(limits=1, user_api="blas")
 
 
+def to_host(array: Any) -> Any:
+    """Bring a CuPy array or a torch tensor to the host; leave anything else as it is."""
+    if hasattr(array, "detach"):
+        return array.detach().cpu().numpy()
+    if hasattr(array, "__cuda_array_interface__"):
+        return array.get()
+    return array
+
+
 def linear_frame():
     """Return the module of kernels that factorize a trial."""
     from fastgen.kernels.cpu import linear_frame as module
 
     return module
+
+
+def cuda_kernels():
+    """Return the launchers of the CUDA kernels."""
+    from fastgen.kernels import cuda
+
+    return cuda
 
 
 def alternating():
@@ -93,15 +110,18 @@ def nuclear_from_gram(gram: np.ndarray) -> float | None:
     """Trace of the square root of a Gram matrix, or None where squaring cost too many digits.
 
     An eigenvalue is wrong by about eps times the largest one, its root by that over twice the root.
+    Errors of either sign add up in squares; those of eigenvalues that are all error, in full.
     """
     from fastgen.kernels.cpu.linear_frame import symmetric_eigenvalues
 
     roots = np.sqrt(np.clip(symmetric_eigenvalues(gram), 0, None))
-    noise = 2 * np.finfo(np.float64).eps * roots[-1]
     total = roots.sum()
     if total == 0:
         return 0.0
-    wrong = (noise * roots[-1] / np.maximum(roots, np.sqrt(noise * roots[-1]))).sum()
+    noise = 4 * np.finfo(np.float64).eps * roots[-1] ** 2
+    floor = np.sqrt(noise)
+    lost = int(np.searchsorted(roots, floor))
+    wrong = lost * floor + noise * np.sqrt((0.25 / roots[lost:] ** 2).sum())
     return float(total) if wrong <= _GRAM_TOLERANCE * total else None
 
 

@@ -60,6 +60,7 @@ Dask = Annotated[
         "--dask", help="Run on the Dask cluster at this address, such as tcp://host:8786."
     ),
 ]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Ridge = Annotated[float, typer.Option("--ridge", help="Penalty of ridge.")]
 Weight = Annotated[float, typer.Option("--weight", help="Weight of the pairs in penalized.")]
 Rank = Annotated[int | None, typer.Option("--rank", help="Largest rank of reduced_rank.")]
@@ -95,6 +96,7 @@ def sweep(
     jobs: Jobs = -1,
     store: Store = None,
     dask: Dask = None,
+    device: Device = "cpu",
     ridge: Ridge = 0.1,
     rank: Rank = None,
     weight: Weight = 10.0,
@@ -135,6 +137,7 @@ def sweep(
                 rank=rank,
                 weight=weight,
                 n_jobs=jobs if dask is None else None,
+                device=device,
                 store=store,
                 progress=progress,
                 dtype=_dtype(dtype),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _dispatch, _validate
 from .models import SpikedGaussian
 
 
@@ -147,6 +147,8 @@ def make_source(data: Any, population_fraction: float) -> ModelSource | ArraySou
     """Return the source that fits ``data``."""
     if data is None:
         return ModelSource(SpikedGaussian())
-    if not hasattr(data, "__array__") and not isinstance(data, list | tuple):
+    if not isinstance(data, list | tuple) and not (
+        hasattr(data, "__array__") or hasattr(data, "__cuda_array_interface__")
+    ):
         return ModelSource(data)
-    return ArraySource(data, population_fraction)
+    return ArraySource(_dispatch.to_host(data), population_fraction)

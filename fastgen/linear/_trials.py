@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .. import _dispatch
-from . import _alternating, _projections, problems
+from . import _alternating, _cuda, _projections, problems
 from ._sources import ArraySource, ModelSource
 
 METRICS = problems.METRICS
@@ -33,6 +33,8 @@ _ITERATIVE = ("free_latents", "penalized", "constrained")
 _SERIAL_WORK = 3e8
 # A task of this many operations is some 30 ms: enough to hide the scheduler, little to lose.
 _TASK_WORK = 1e9
+# Trials drawn on the host and handed to the device together.
+_DEVICE_TRIALS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Plan:
     entropy: int | tuple[int, ...]
     spawn_key: tuple[int, ...]
     options: problems.Options
+    device: str = "cpu"
     process: int = dataclasses.field(default_factory=os.getpid)
 
     @property
@@ -67,12 +70,17 @@ def _run_block(
     return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
 
 
-def _run_trial(plan: Plan, index: int) -> np.ndarray:
-    """Rows (n_rows, problem, n_supervised, latent_dim) of one trial."""
+def _draw(plan: Plan, index: int) -> tuple[np.random.Generator, tuple[np.ndarray, ...]]:
+    """Return the random generator and (factor, x, z) of one trial."""
     seed = np.random.SeedSequence(plan.entropy, spawn_key=(*plan.spawn_key, index))
     rng = np.random.default_rng(seed)
     factor, x = plan.source.draw(rng, plan.n_samples)
-    z = rng.standard_normal((int(plan.latent_dims[-1]), plan.n_samples))
+    return rng, (factor, x, rng.standard_normal((int(plan.latent_dims[-1]), plan.n_samples)))
+
+
+def _run_trial(plan: Plan, index: int) -> np.ndarray:
+    """Rows (n_rows, problem, n_supervised, latent_dim) of one trial."""
+    rng, (factor, x, z) = _draw(plan, index)
     starts = None
     if any(name in _ITERATIVE for name in plan.problems):
         starts = rng.standard_normal((int(plan.latent_dims[-1]), plan.source.dim))
@@ -96,6 +104,9 @@ def run(plan: Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]
         return
     per_task = int(np.clip(_TASK_WORK / max(plan.work, 1.0), 1, max(1, todo.size // 16)))
     blocks = [todo[start : start + per_task] for start in range(0, todo.size, per_task)]
+    if plan.device == "cuda":
+        yield from _on_device(plan, todo)
+        return
     with _dispatch.single_blas_thread():
         if plan.work * todo.size < _SERIAL_WORK:
             finished = (_run_block(plan, block) for block in blocks)
@@ -103,6 +114,27 @@ def run(plan: Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]
             finished = _parallel(plan, blocks, n_jobs)
         for results in finished:
             yield from results
+
+
+def _on_device(plan: Plan, todo: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Draw on the host, as for the CPU, and run blocks of trials on the device."""
+    xp = _cuda.require_device()
+    engine = _dispatch.cuda_kernels()
+    for start in range(0, todo.size, _DEVICE_TRIALS):
+        block = todo[start : start + _DEVICE_TRIALS]
+        metrics = _cuda.run_trials(
+            [_draw(plan, int(trial))[1] for trial in block],
+            plan.latent_dims,
+            plan.n_supervised,
+            plan.problems,
+            plan.options.dtype,
+            xp=xp,
+            engine=engine,
+        )
+        for trial, values in zip(block, metrics, strict=True):
+            outcome = np.zeros((len(ROWS) - len(METRICS), *values.shape[1:]))
+            outcome[0] = 1.0
+            yield int(trial), np.concatenate([values, outcome])
 
 
 def _parallel(plan: Plan, blocks: list[np.ndarray], n_jobs) -> Iterator[list]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _validate
 from .._version import __version__
-from . import problems
+from . import _cuda, problems
 from ._sources import make_source
 from ._store import SweepStore
 from ._trials import PROBLEMS, ROWS, Plan, run
@@ -39,6 +39,7 @@ def sweep(
     tol: float = 1e-9,
     max_iter: int = 400,
     n_jobs: int | None = None,
+    device: str = "cpu",
     store: str | os.PathLike | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
     dtype: str | np.dtype = "float64",
@@ -104,6 +105,10 @@ def sweep(
         :func:`joblib.parallel_config` context, -1 all cores. Threads by default (the kernels hold
         no lock). BLAS is held at one thread meanwhile, in worker processes for good. Small sweeps
         stay in the calling thread.
+    device : {"cpu", "cuda"}
+        "cuda" runs batches of trials on a GPU through CuPy, for "unsupervised" and
+        "pseudo_supervised"; data are drawn on the host, so the numbers are the CPU's to rounding.
+        Compiled and run on a CPU in the tests, not yet on a device.
     store : path, optional
         A zarr group in which trials are written as they finish. If it exists the sweep resumes and
         gives bit for bit what an uninterrupted one gives.
@@ -138,6 +143,8 @@ def sweep(
 
     Raises
     ------
+    ImportError, RuntimeError
+        For ``device="cuda"`` without CuPy or without a device.
     ValueError, TypeError
         For an argument out of its range, data that are not finite or constant, more samples than
         the training pool holds, or a store made with other arguments.
@@ -180,6 +187,7 @@ def sweep(
         weight,
         tol,
         max_iter,
+        device,
     )
     identity = _identity(plan, n_trials, population_fraction)
     coords = {
@@ -228,6 +236,7 @@ def _plan(
     weight,
     tol,
     max_iter,
+    device,
 ) -> tuple[Plan, int]:
     latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
     n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
@@ -254,6 +263,10 @@ def _plan(
     elif "reduced_rank" in names:
         raise ValueError('problems has "reduced_rank": rank must be a positive integer, got None')
     dtype = np.dtype(_validate.one_of(_dtype_name(dtype), "dtype", ("float64", "float32")))
+    if _validate.one_of(device, "device", ("cpu", "cuda")) == "cuda":
+        for name in names:
+            _validate.one_of(name, 'with device="cuda" problems', _cuda.PROBLEMS)
+        _cuda.require_device()
     source = make_source(data, _validate.number(population_fraction, "population_fraction"))
     source.check_samples(n_samples)
     seed = _seed(random_state)
@@ -273,6 +286,7 @@ def _plan(
             tol=_validate.number(tol, "tol"),
             max_iter=_validate.integer(max_iter, "max_iter"),
         ),
+        device=device,
     ), n_trials
 
 
@@ -318,6 +332,7 @@ def _identity(plan: Plan, n_trials: int, population_fraction: float) -> dict:
         "weight": plan.options.weight,
         "tol": plan.options.tol,
         "max_iter": plan.options.max_iter,
+        "device": plan.device,
         "dtype": plan.options.dtype.name,
         "population_fraction": population_fraction,
         "random_state": [_to_text(plan.entropy), list(plan.spawn_key)],

@@ -1,126 +1,65 @@
-"""CUDA C kernels for CuPy: what to compile, how it is loaded, one Python function per kernel.
+"""CUDA C kernels for CuPy: one Python function per kernel.
 
-Every ``NAME.cu`` beside this file is package data. Its arithmetic is in ``include/*.cuh``; launch
-shapes and the choice of a template are here. Importing this package loads no GPU library and
-compiles nothing: a module is built on its first launch and then kept, in memory and in CuPy's cache
-on disk.
+Every ``NAME.cu`` beside this file is package data. Its arithmetic is in ``include/*.cuh``, what to
+compile and how it is loaded in ``_load.py``; launch shapes and the choice of a template are here.
+Importing this package loads no GPU library and compiles nothing: a module is built on its first
+launch and then kept, in memory and in CuPy's cache on disk.
 
-To add a kernel: write ``NAME.cu``, add its line to ``_INSTANTIATIONS``, and write the function that
-launches it. The compile test and the host runner of the tests read both through `sources`,
-`headers` and `instantiations`.
+To add a kernel: write it into a ``NAME.cu``, add its line to ``_load._INSTANTIATIONS``, and write
+the function that launches it. The compile test and the host runner of the tests read both through
+`sources`, `headers` and `instantiations`.
 
-The kernels have been compiled for sm_80 and sm_90 and run on a CPU through a shim. They have not
-yet been run on a device: no statement about their speed is made.
+The kernels have been compiled for sm_80 and sm_90 and run on a CPU through a shim, the functions
+here with NumPy in CuPy's place. Neither has yet been run on a device: no statement about their
+speed is made.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from importlib import resources
-from types import ModuleType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastgen.kernels import quadrature
 
+from . import _load
+from ._load import folder, headers, instantiations, module, sources
+
 if TYPE_CHECKING:
     import cupy
 
-__all__ = ["folder", "headers", "instantiations", "module", "nuclear_norms", "sources"]
+__all__ = [
+    "folder",
+    "headers",
+    "instantiations",
+    "leading_path",
+    "module",
+    "nuclear_norms",
+    "sources",
+    "symmetric_eigenvalues",
+    "tall_path",
+]
 
-_SCALARS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-
-_NUCLEAR_SIDES = (32, 64)  # float64 at 64 takes 35 of the 48 KB of static shared memory
-_NUCLEAR_THREADS = 128  # THREADS in nuclear.cu
-
-_INSTANTIATIONS = {
-    "nuclear": tuple(
-        f"nuclear_norms<{scalar}, {side}, {side}>"
-        for scalar in _SCALARS.values()
-        for side in _NUCLEAR_SIDES
-    ),
-}
-
-_MAX_BLOCKS = 65_535
-
-
-def folder() -> str:
-    """Return the path of this folder; the ``#include`` lines of the kernels are relative to it."""
-    return str(resources.files(__name__))
+_LARGEST = _load.SIDES[-1]
+_BLOCKS = 512  # about as many as fill a device
+_GROUP = 8  # wanted values that are worth computing again what leads to the first
 
 
-def sources() -> dict[str, str]:
-    """Return the text of every ``NAME.cu``, by name."""
-    here = resources.files(__name__)
-    return {
-        name: here.joinpath(f"{name}.cu").read_text(encoding="utf-8") for name in _INSTANTIATIONS
-    }
-
-
-def headers() -> dict[str, str]:
-    """Return the text of every header, by the path that ``#include`` lines name it with."""
-    include = resources.files(__name__).joinpath("include")
-    return {
-        f"include/{entry.name}": entry.read_text(encoding="utf-8")
-        for entry in sorted(include.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".cuh")
-    }
-
-
-def instantiations(name: str) -> tuple[str, ...]:
-    """Return every template instantiation of ``NAME.cu`` that Python may launch."""
-    return _INSTANTIATIONS[name]
-
-
-def _import_cupy() -> ModuleType:
-    try:
-        import cupy
-    except ImportError as error:
-        raise ImportError(
-            'the CUDA kernels need CuPy: pip install "fastgen[cuda13]" (or "fastgen[cuda12]")'
-        ) from error
-    return cupy
-
-
-@functools.cache
-def module(name: str) -> cupy.RawModule:
-    """Return the (not yet compiled) module of ``NAME.cu``.
-
-    Parameters
-    ----------
-    name : str
-        A key of `sources`.
-
-    Returns
-    -------
-    cupy.RawModule
-        One object per name. Compilation happens on its first ``get_function``.
-
-    Raises
-    ------
-    ImportError
-        If CuPy is not installed.
-    """
-    cupy = _import_cupy()
-    # CuPy's disk cache is keyed by the source text, not by what it includes: without this line an
-    # edited header would leave the old machine code in use.
-    digest = hashlib.sha256("\0".join(headers().values()).encode()).hexdigest()
-    return cupy.RawModule(
-        code=f"{sources()[name]}\n// headers {digest}\n",
-        options=("-std=c++17", f"-I{folder()}"),
-        name_expressions=instantiations(name),
-    )
-
-
-def _require_device() -> ModuleType:
-    cupy = _import_cupy()
-    if not cupy.cuda.is_available():
-        raise RuntimeError(
-            "no CUDA device: CuPy found no driver or no GPU; pass NumPy arrays to run on the CPU"
+def _check_stack(stack: cupy.ndarray, name: str, shape: str) -> None:
+    if stack.ndim != 3:
+        raise ValueError(
+            f"{name} must have 3 dimensions {shape}, got {stack.ndim}; "
+            "add a leading axis for one matrix"
         )
-    return cupy
+    if stack.dtype not in _load.SCALARS:
+        raise ValueError(
+            f"{name} must be float32 or float64, got {stack.dtype}; convert it with .astype"
+        )
+
+
+def _side(size: int) -> int:
+    return next(side for side in _load.SIDES if side >= size)
 
 
 def nuclear_norms(stack: cupy.ndarray) -> cupy.ndarray:
@@ -152,24 +91,15 @@ def nuclear_norms(stack: cupy.ndarray) -> cupy.ndarray:
     RuntimeError
         If there is no CUDA device.
     """
-    if stack.ndim != 3:
+    _check_stack(stack, "stack", "(b, rows, cols)")
+    if max(stack.shape[1:]) > _LARGEST:
         raise ValueError(
-            f"stack must have 3 dimensions (b, rows, cols), got {stack.ndim}; "
-            "add a leading axis for one matrix"
-        )
-    if stack.dtype not in _SCALARS:
-        raise ValueError(
-            f"stack must be float32 or float64, got {stack.dtype}; convert it with .astype"
-        )
-    longest = max(stack.shape[1:])
-    if longest > _NUCLEAR_SIDES[-1]:
-        raise ValueError(
-            f"stack must hold matrices of at most {_NUCLEAR_SIDES[-1]} rows and columns, got "
+            f"stack must hold matrices of at most {_LARGEST} rows and columns, got "
             f"{stack.shape[1]} x {stack.shape[2]}; for larger ones sum the output of "
             "cupy.linalg.svd(stack, compute_uv=False)"
         )
-    cupy = _require_device()
-    with stack.device:
+    cupy = _load.require_device()
+    with _load.device_of(stack):
         if stack.size == 0:
             return cupy.zeros(len(stack), dtype=stack.dtype)
         if stack.shape[1] < stack.shape[2]:
@@ -178,10 +108,183 @@ def nuclear_norms(stack: cupy.ndarray) -> cupy.ndarray:
         n_matrices, rows, cols = stack.shape
         gamma, omega = (cupy.asarray(x) for x in quadrature.nodes(stack.dtype))
         out = cupy.empty(n_matrices, dtype=stack.dtype)
-        scalar = _SCALARS[stack.dtype]
-        side = next(side for side in _NUCLEAR_SIDES if side >= rows)
-        kernel = module("nuclear").get_function(f"nuclear_norms<{scalar}, {side}, {side}>")
+        side = _side(rows)
+        expression = f"nuclear_norms<{_load.SCALARS[stack.dtype]}, {side}, {side}>"
         sizes = (np.int64(n_matrices), np.int32(rows), np.int32(cols))
         arguments = (stack, *sizes, gamma, omega, np.int32(gamma.size), out)
-        kernel((min(n_matrices, _MAX_BLOCKS),), (_NUCLEAR_THREADS,), arguments)
+        _load.launch("nuclear", expression, n_matrices, arguments)
     return out
+
+
+def symmetric_eigenvalues(stack: cupy.ndarray) -> cupy.ndarray:
+    """Eigenvalues of every symmetric matrix of a stack, on the GPU.
+
+    Up to a side of 64 the cyclic Jacobi method in shared memory, one block per matrix, with the
+    rotations of a round of a round-robin tournament at a time (Golub and Van Loan, Matrix
+    Computations, 4th ed., section 8.5.5); above it ``cupy.linalg.eigvalsh``.
+
+    This path has not yet been run on a device.
+
+    Parameters
+    ----------
+    stack : cupy.ndarray, shape (b, n, n)
+        float32 or float64; only the lower triangles are read.
+
+    Returns
+    -------
+    cupy.ndarray, shape (b, n)
+        Ascending, of the dtype of ``stack``. NaN where the matrix holds a NaN or an infinity.
+
+    Raises
+    ------
+    ValueError, ImportError, RuntimeError
+        As for `nuclear_norms`.
+    """
+    _check_stack(stack, "stack", "(b, n, n)")
+    if stack.shape[1] != stack.shape[2]:
+        raise ValueError(
+            f"stack must hold square matrices, got {stack.shape[1]} x {stack.shape[2]}"
+        )
+    cupy = _load.require_device()
+    with _load.device_of(stack):
+        if stack.size == 0:
+            return cupy.empty(stack.shape[:2], dtype=stack.dtype)
+        n_matrices, n, _ = stack.shape
+        if n > _LARGEST:
+            return cupy.linalg.eigvalsh(stack)
+        stack = cupy.ascontiguousarray(stack)
+        out = cupy.empty((n_matrices, n), dtype=stack.dtype)
+        expression = f"symmetric_eigenvalues<{_load.SCALARS[stack.dtype]}, {_side(n)}>"
+        arguments = (stack, np.int64(n_matrices), np.int32(n), out)
+        _load.launch("nuclear", expression, n_matrices, arguments)
+    return out
+
+
+def _check_path(kernel, inputs, f, y, wanted, limit, dtype) -> None:
+    n_columns, tallest = f.shape[2], max(f.shape[1], y.shape[1])
+    if n_columns > _LARGEST or tallest > n_columns:
+        raise ValueError(
+            f"f and y must have at most {_LARGEST} columns and no more rows than columns, got "
+            f"{tallest} x {n_columns}; reduce them by a QR factorization"
+        )
+    types = sorted({str(x.dtype) for x in inputs if x is not wanted})
+    if types not in (["float32"], ["float64"]):
+        raise ValueError(
+            f"the arrays must be all float32 or all float64, got {' and '.join(types)}; "
+            "convert them with .astype"
+        )
+    if (_load.SCALARS[f.dtype], _load.SCALARS[dtype]) not in _load.PATHS:
+        raise ValueError(f"dtype must be float32 for float32 arrays, got {dtype}; convert them")
+    if wanted.size and wanted[-1] > limit:
+        raise ValueError(f"{kernel} ends at {limit}, the rows given, got {wanted[-1]}; give more")
+
+
+def _path(kernel, inputs, f, y, wanted, dtype, sizes):
+    """Allocate and launch; ``inputs`` in the kernel's order, ``f``, ``y``, ``wanted`` among."""
+    cupy = _load.require_device()
+    with _load.device_of(f):
+        n_trials, f_rows, side = f.shape
+        n_wanted = len(wanted)
+        cells = cupy.empty((n_trials, n_wanted, side, f_rows), dtype=dtype)
+        squares = cupy.empty((n_trials, n_wanted), dtype=f.dtype)
+        if squares.size:
+            per_block = max(_GROUP, -(-n_wanted * n_trials // _BLOCKS))
+            n_blocks = n_trials * -(-n_wanted // per_block)
+            scalar, cell = _load.SCALARS[f.dtype], _load.SCALARS[dtype]
+            arguments = (
+                *(cupy.ascontiguousarray(cupy.asarray(x)) for x in inputs),
+                cells,
+                squares,
+                np.int64(n_trials),
+                *(np.int32(size) for size in (*sizes, n_wanted, per_block)),
+            )
+            n_blocks *= 2 if kernel == "leading_path" else 1
+            _load.launch(
+                "linear_path", f"{kernel}<{scalar}, {cell}, {_side(side)}>", n_blocks, arguments
+            )
+    return cells, squares
+
+
+def leading_path(
+    f: cupy.ndarray,
+    y: cupy.ndarray,
+    inverse: cupy.ndarray,
+    ks: Sequence[int],
+    dtype: np.dtype,
+) -> tuple[cupy.ndarray, cupy.ndarray]:
+    """``f[:, :k] inverse[:k, :k]`` for every k, and squared norms of the same with ``y``.
+
+    The CPU's namesake goes on to the nuclear norms; here they are `nuclear_norms` of the cells.
+    This path has not yet been run on a device.
+
+    Parameters
+    ----------
+    f, y : cupy.ndarray, shapes (t, r, p) and (t, s, p)
+        Upper trapezoidal (r, s <= p <= 64), float64 or float32.
+    inverse : cupy.ndarray, shape (t, p, p)
+        Lower triangular.
+    ks : sequence of int, shape (m,)
+        Ascending, 1 to p.
+    dtype : numpy.dtype
+        Of the cells; float32 is allowed for float64 input, which computes in float64.
+
+    Returns
+    -------
+    cells : cupy.ndarray, shape (t, m, p, r)
+        Transposed, zero beyond k.
+    squares : cupy.ndarray, shape (t, m)
+        Of the dtype of ``f``.
+
+    Raises
+    ------
+    ValueError, ImportError, RuntimeError
+        As for `nuclear_norms`.
+    """
+    wanted, dtype = np.asarray(ks, dtype=np.int64), np.dtype(dtype)
+    inputs = (f, y, inverse, wanted)
+    _check_path("leading_path", inputs, f, y, wanted, f.shape[2], dtype)
+    return _path("leading_path", inputs, f, y, wanted, dtype, (f.shape[1], *y.shape[1:]))
+
+
+def tall_path(
+    r: cupy.ndarray,
+    rows: cupy.ndarray,
+    counts: Sequence[int],
+    f: cupy.ndarray,
+    y: cupy.ndarray,
+    dtype: np.dtype,
+) -> tuple[cupy.ndarray, cupy.ndarray]:
+    """``f inv(R)`` for R as rows join it, and squared norms of the same with ``y``.
+
+    The CPU's namesake goes on to the nuclear norms; here they are `nuclear_norms` of the cells. No
+    input is written to. This path has not yet been run on a device.
+
+    Parameters
+    ----------
+    r : cupy.ndarray, shape (t, n, n)
+        Upper triangular: the QR factors before any of the rows; n <= 64, float64 or float32.
+    rows : cupy.ndarray, shape (t, l, n)
+    counts : sequence of int, shape (m,)
+        Ascending, 0 to l: after how many rows each cell is wanted.
+    f, y : cupy.ndarray, shapes (t, r, n) and (t, s, n)
+        Upper trapezoidal, r, s <= n.
+    dtype : numpy.dtype
+        Of the cells; float32 is allowed for float64 input, which computes in float64.
+
+    Returns
+    -------
+    cells : cupy.ndarray, shape (t, m, n, r)
+        Transposed.
+    squares : cupy.ndarray, shape (t, m)
+        Of the dtype of ``f``.
+
+    Raises
+    ------
+    ValueError, ImportError, RuntimeError
+        As for `nuclear_norms`.
+    """
+    wanted, dtype = np.asarray(counts, dtype=np.int64), np.dtype(dtype)
+    inputs = (r, rows, wanted, f, y)
+    _check_path("tall_path", inputs, f, y, wanted, rows.shape[1], dtype)
+    sizes = (r.shape[1], rows.shape[1], f.shape[1], y.shape[1])
+    return _path("tall_path", inputs, f, y, wanted, dtype, sizes)

@@ -1,23 +1,9 @@
-// nuclear_norms: the sum of singular values of every matrix of a stack. One block per matrix.
+// nuclear_norms: the sum of singular values of every matrix of a stack.
+// symmetric_eigenvalues: the eigenvalues of every symmetric matrix of a stack.
+// One block per matrix.
+#include "include/block.cuh"
+#include "include/jacobi.cuh"
 #include "include/nuclear.cuh"
-
-constexpr int THREADS = 128;
-
-// Every thread of the block calls it and gets the same value; the order of operations is fixed.
-template <typename T, typename F>
-__device__ __forceinline__ T block_reduce(T value, F combine) {
-    __shared__ T part[THREADS];
-    __syncthreads();  // the previous result has been read by all
-    part[threadIdx.x] = value;
-    __syncthreads();
-    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            part[threadIdx.x] = combine(part[threadIdx.x], part[threadIdx.x + half]);
-        }
-        __syncthreads();
-    }
-    return part[0];
-}
 
 // stack: (n_matrices, rows, cols), C order, cols <= rows <= ROWS, cols <= COLS.
 // gamma, omega: nodes and weights with sqrt(x) = sum_j omega_j x / (x + gamma_j) on [0, 1].
@@ -41,7 +27,7 @@ nuclear_norms(const T* stack, long long n_matrices, int rows, int cols,
             a[i / cols * LD + i % cols] = value;
             largest = Op::larger(largest, Op::magnitude(value));
         }
-        largest = block_reduce(largest, Op::larger);
+        largest = fastgen::block_reduce(largest, Op::larger);
         if (largest == T(0) || !Op::is_finite(largest)) {  // the same branch in the whole block
             if (thread == 0) out[m] = largest - largest;
             continue;
@@ -87,7 +73,97 @@ nuclear_norms(const T* stack, long long n_matrices, int rows, int cols,
         for (int j = thread; j < n_nodes; j += THREADS) {
             sum += omega[j] * Op::node_sum(q, e, cols, gamma[j] * norm_squared);
         }
-        sum = block_reduce(sum, Op::add);
+        sum = fastgen::block_reduce(sum, Op::add);
         if (thread == 0) out[m] = largest * (fastgen::root(norm_squared) * sum);
+    }
+}
+
+// stack: (n_matrices, n, n), n <= SIDE, an even number; the lower triangles are read.
+// out: (n_matrices, n), ascending. A matrix with a NaN or an infinity gives NaN.
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(THREADS)
+symmetric_eigenvalues(const T* stack, long long n_matrices, int n, T* out) {
+    using Op = fastgen::NuclearOp<T>;
+    constexpr int LD = SIDE | 1;
+    constexpr int MAX_SWEEPS = 30;  // eight or so are used
+    __shared__ T a[SIDE * LD];
+    __shared__ fastgen::JacobiRotation<T> rotation[SIDE / 2];
+    const int thread = static_cast<int>(threadIdx.x);
+    const int even = n + n % 2;  // a row and a column of zeros join an odd number
+    const int half = even / 2;
+
+    for (long long m = blockIdx.x; m < n_matrices; m += gridDim.x) {
+        const T* matrix = stack + m * n * n;
+        T largest = T(0);
+        for (int i = thread; i < n * n; i += THREADS) {
+            if (i / n >= i % n) largest = Op::larger(largest, Op::magnitude(matrix[i]));
+        }
+        largest = fastgen::block_reduce(largest, Op::larger);
+        if (largest == T(0) || !Op::is_finite(largest)) {  // the same branch in the whole block
+            for (int i = thread; i < n; i += THREADS) out[m * n + i] = largest - largest;
+            continue;
+        }
+        for (int i = thread; i < even * even; i += THREADS) {
+            const int row = i / even > i % even ? i / even : i % even;
+            const int col = i / even + i % even - row;
+            a[i / even * LD + i % even] = row < n ? matrix[row * n + col] / largest : T(0);
+        }
+
+        for (int sweep = 0; sweep < MAX_SWEEPS; ++sweep) {
+            T off = T(0);
+            T all = T(0);
+            for (int i = thread; i < even * even; i += THREADS) {
+                const T x = a[i / even * LD + i % even];
+                all += x * x;
+                if (i / even != i % even) off += x * x;
+            }
+            off = fastgen::block_reduce(off, Op::add);
+            all = fastgen::block_reduce(all, Op::add);
+            if (off <= fastgen::converged(T(0)) * all) break;
+            for (int round = 0; round < even - 1; ++round) {
+                if (thread < half) {
+                    const fastgen::JacobiPair x(thread, round, even);
+                    rotation[thread] = fastgen::JacobiRotation<T>::of(
+                        a[x.p * LD + x.p], a[x.q * LD + x.q], a[x.q * LD + x.p]);
+                }
+                __syncthreads();
+                // The pairs cut the matrix into blocks of 2 x 2; a thread takes one and its mirror.
+                for (int e = thread; e < half * half; e += THREADS) {
+                    if (e / half > e % half) continue;
+                    const fastgen::JacobiPair x(e / half, round, even);
+                    const fastgen::JacobiPair y(e % half, round, even);
+                    const fastgen::JacobiRotation<T> left = rotation[e / half];
+                    if (e / half == e % half) {
+                        const T shift = left.t * a[x.q * LD + x.p];
+                        a[x.p * LD + x.p] -= shift;
+                        a[x.q * LD + x.q] += shift;
+                        a[x.p * LD + x.q] = a[x.q * LD + x.p] = T(0);
+                        continue;
+                    }
+                    const fastgen::JacobiRotation<T> right = rotation[e % half];
+                    T pp = a[x.p * LD + y.p], pq = a[x.p * LD + y.q];
+                    T qp = a[x.q * LD + y.p], qq = a[x.q * LD + y.q];
+                    left.apply(pp, qp);
+                    left.apply(pq, qq);
+                    right.apply(pp, pq);
+                    right.apply(qp, qq);
+                    a[x.p * LD + y.p] = a[y.p * LD + x.p] = pp;
+                    a[x.p * LD + y.q] = a[y.q * LD + x.p] = pq;
+                    a[x.q * LD + y.p] = a[y.p * LD + x.q] = qp;
+                    a[x.q * LD + y.q] = a[y.q * LD + x.q] = qq;
+                }
+                __syncthreads();
+            }
+        }
+
+        for (int i = thread; i < n; i += THREADS) {
+            const T value = a[i * LD + i];
+            int rank = 0;
+            for (int j = 0; j < n; ++j) {
+                const T other = a[j * LD + j];
+                rank += other < value || (other == value && j < i);
+            }
+            out[m * n + rank] = largest * value;
+        }
     }
 }

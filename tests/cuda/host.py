@@ -4,11 +4,13 @@
 
 takes the arguments that CuPy's kernel call would take, NumPy arrays and NumPy scalars, and writes
 into the arrays. Nothing here knows a kernel: the instantiations come from `fastgen.kernels.cuda`.
+`numpy_as_cupy` lets the functions of `fastgen.kernels.cuda` do the same, grids and all.
 `thread_sanitizer` runs one launch in a program of its own and returns what the sanitizer found.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -16,13 +18,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from fastgen.kernels import cuda
+from fastgen.kernels.cuda import _load
 
 _SHIM = Path(__file__).with_name("host_shim.h")
 _FLAGS = ("-std=c++20", "-O1", "-g", "-Wall", "-pthread")
@@ -60,10 +65,10 @@ int main(int argc, char** argv) {
 """
 
 
-def _launcher(name: str, text: str, entry: str) -> str:
+def _launcher(name: str, text: str, entry: str, expressions: Sequence[str]) -> str:
     cases = "\n".join(
         f"    if (which == {i}) return shim::call({expression}, grid, block, arguments, count);"
-        for i, expression in enumerate(cuda.instantiations(name))
+        for i, expression in enumerate(expressions)
     )
     return (
         f'#line 1 "{name}.cu"\n{text}\n#line 1 "launch.cpp"\n'
@@ -100,7 +105,7 @@ def _cache_folder() -> Path:
 
 
 @functools.cache
-def build(name: str, text: str | None = None, *, sanitize: bool = False) -> Path:
+def build(name: str, text: str | None = None, *, sanitize: str | None = None) -> Path:
     """Compile ``NAME.cu`` with the shim and return the library, or the sanitized program.
 
     Parameters
@@ -109,12 +114,15 @@ def build(name: str, text: str | None = None, *, sanitize: bool = False) -> Path
         A key of `fastgen.kernels.cuda.sources`.
     text : str, optional
         Source to compile instead of the file, for mutants.
-    sanitize : bool, default=False
-        Build a program under ThreadSanitizer instead of a library.
+    sanitize : str, optional
+        Build a program under ThreadSanitizer, of this instantiation only, instead of a library.
     """
     gxx = _compiler()
     source = _launcher(
-        name, text or cuda.sources()[name], _PROGRAM_ENTRY if sanitize else _LIBRARY_ENTRY
+        name,
+        text or cuda.sources()[name],
+        _PROGRAM_ENTRY if sanitize else _LIBRARY_ENTRY,
+        [sanitize] if sanitize else cuda.instantiations(name),
     )
     flags = (*_FLAGS, *(_TSAN if sanitize else _LIBRARY))
     version = subprocess.run([gxx, "--version"], capture_output=True, text=True, timeout=60).stdout
@@ -193,6 +201,59 @@ def launch(
         raise TypeError(f"{expression}: the arguments do not fit the kernel: {reason}")
 
 
+def _empty(shape, dtype):
+    """Return what a device's fresh memory may hold at the worst: NaN."""
+    return np.full(shape, np.nan, dtype=dtype)
+
+
+@contextlib.contextmanager
+def numpy_as_cupy() -> Iterator[types.ModuleType]:
+    """Let the functions of `fastgen.kernels.cuda` take NumPy arrays and run through the shim.
+
+    Only CuPy's own functions are not what runs on a device.
+    """
+    names = "asarray ascontiguousarray zeros linalg".split()
+    array_module = types.SimpleNamespace(**{n: getattr(np, n) for n in names}, empty=_empty)
+
+    def launch_on_host(name, expression, n_blocks, arguments):
+        launch(name, expression, min(n_blocks, _load.MAX_BLOCKS), _load.THREADS, arguments)
+
+    with (
+        mock.patch.object(_load, "require_device", return_value=array_module),
+        mock.patch.object(_load, "device_of", side_effect=contextlib.nullcontext),
+        mock.patch.object(_load, "launch", launch_on_host),
+    ):
+        yield cuda
+
+
+class OnDevice:
+    """The functions of `fastgen.kernels.cuda` for NumPy arrays, on a real device."""
+
+    def __init__(self, cupy):
+        self.cupy = cupy
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            is_array = [isinstance(x, np.ndarray) and x.ndim == 3 for x in arguments]
+            there = [
+                self.cupy.asarray(x) if a else x for a, x in zip(is_array, arguments, strict=True)
+            ]
+            found = getattr(cuda, name)(*there)
+            if isinstance(found, tuple):
+                return tuple(map(self.cupy.asnumpy, found))
+            return self.cupy.asnumpy(found)
+
+        return call
+
+
+def require_device() -> types.ModuleType:
+    """Return CuPy, or skip the test where it finds no device."""
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return cupy
+
+
 def thread_sanitizer(
     name: str,
     expression: str,
@@ -206,7 +267,7 @@ def thread_sanitizer(
 
     The parameters are those of `launch`; the arrays are not written to.
     """
-    program = build(name, text, sanitize=True)
+    program = build(name, text, sanitize=expression)
     setarch = shutil.which("setarch")
     if setarch is None:
         pytest.skip("setarch is not installed: ThreadSanitizer needs fixed addresses")
@@ -215,7 +276,7 @@ def thread_sanitizer(
     if subprocess.run([*plain, "true"], capture_output=True, timeout=60).returncode:
         pytest.skip("setarch -R is not permitted here: ThreadSanitizer needs fixed addresses")
     with tempfile.TemporaryDirectory() as scratch:
-        line = [str(cuda.instantiations(name).index(expression)), str(grid), str(block)]
+        line = ["0", str(grid), str(block)]
         for position, array in enumerate(_as_arrays(arguments)):
             file = Path(scratch, str(position))
             file.write_bytes(array.tobytes())
