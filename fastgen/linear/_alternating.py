@@ -80,22 +80,25 @@ def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
     """Solve one cell of P3 (finite weight) or P4 (infinite).
 
     Returns the generator in the principal axes of the data (rows) and of the latents (columns), the
-    pair error, whether it converged, the steps taken, and the columns' axes (k, k) as columns.
+    pair error, whether it converged, the steps taken, and the axes (k, p or k) of the columns.
     """
     axes = Axes.of(trial)
     options = trial.options
     r = len(axes.root)
     p = min(k, n_pairs)
-    full, upper = np.linalg.qr(trial.z[:k, :n_pairs], mode="complete")
+    crowded = k - p > r  # then only outside @ outside.T counts, and N need not be formed
+    z = trial.z[:k, :n_pairs]
+    full, upper = np.linalg.qr(z, mode="reduced" if crowded else "complete")
     left, sigma, right = np.linalg.svd(upper[:p], full_matrices=False)
     pairs = axes.x[:, :n_pairs]
     cross = pairs @ right.T
     unreachable = float(((pairs - cross @ right) ** 2).sum())
     columns = np.hstack([full[:, :p] @ left, full[:, p:]])
-    start = axes.basis.T @ _start(trial, k) @ columns
-    inside, outside = start[:, :p], start[:, p:]
-    if k - p > r:  # only outside @ outside.T counts
-        outside = np.linalg.qr(outside.T, mode="r").T
+    start = axes.basis.T @ _start(trial, k)
+    rotated = start @ columns
+    inside, outside = rotated[:, :p], rotated[:, p:]
+    if crowded:
+        outside = np.linalg.qr((start - inside @ columns.T).T, mode="r").T
     constant = float((axes.root**2).sum())
     if np.isfinite(weight):
         weight = weight / n_pairs

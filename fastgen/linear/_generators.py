@@ -95,6 +95,8 @@ def constrained(trial: Trial, n_pairs: int) -> tuple[np.ndarray, bool, int]:
 def _from_axes(trial: Trial, n_pairs: int, weight: float) -> tuple[np.ndarray, bool, int]:
     k = len(trial.z)
     g, _, converged, n_iter, columns = _alternating.match(trial, k, n_pairs, weight)
+    if columns.shape[1] < g.shape[1]:  # any complement will do
+        columns = np.hstack([columns, scipy.linalg.null_space(columns.T)])
     basis = _alternating.Axes.of(trial).basis
     return basis @ (g @ columns[:, : g.shape[1]].T), converged, n_iter
 

@@ -11,6 +11,8 @@ from numba import njit
 
 # Below this ratio of eigenvalues the Gram matrix has lost the small singular values.
 _COARSE = 1e-11
+# Sums in any order, so that they fill vector registers; infinities and NaN keep their meaning.
+_SUMS = {"reassoc", "contract"}
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -27,7 +29,7 @@ def _polar(m):
     return np.dot(np.ascontiguousarray(u), np.ascontiguousarray(vt)), s.sum()
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
 def _evaluate(g, cross, sigma, root, weight, image):
     """Objective at g and, in ``image``, the minimiser of its quadratic majoriser there."""
     r, q = g.shape
@@ -56,7 +58,7 @@ def _evaluate(g, cross, sigma, root, weight, image):
     return objective
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
 def _dot(a, b):
     total = 0.0
     for i in range(a.shape[0]):
@@ -66,22 +68,25 @@ def _dot(a, b):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _two_loops(gradient, metric, steps, changes, used, newest):
-    """L-BFGS direction from the last ``used`` pairs, ``metric`` (q,) the Hessian it starts from."""
+def _two_loops(gradient, metric, steps, changes, products, used, newest):
+    """L-BFGS direction from the last ``used`` pairs, ``metric`` (q,) the Hessian it starts from.
+
+    ``products`` holds the inner product of each step with its change of gradient.
+    """
     memory = steps.shape[0]
     direction = gradient.copy()
     share = np.empty(memory)
     for back in range(used):
         at = (newest - back) % memory
-        share[at] = _dot(steps[at], direction) / _dot(steps[at], changes[at])
+        share[at] = _dot(steps[at], direction) / products[at]
         direction -= share[at] * changes[at]
     direction /= metric
     if used:
         y = changes[newest]
-        direction *= _dot(steps[newest], y) / _dot(y / metric, y)
+        direction *= products[newest] / _dot(y / metric, y)
     for back in range(used - 1, -1, -1):
         at = (newest - back) % memory
-        turn = _dot(changes[at], direction) / _dot(steps[at], changes[at])
+        turn = _dot(changes[at], direction) / products[at]
         direction += (share[at] - turn) * steps[at]
     return direction
 
@@ -111,7 +116,8 @@ def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter
     constant : float
         What makes the objective a distance, at least 0.
     tolerance : float
-        Stop when a step gains no more than this share of the objective (plus rounding).
+        Stop when a step gained, and the alternation would gain, no more than this share of the
+        objective (plus rounding).
     max_iter : int
     history : array (max_iter + 1,)
         Objectives: of the start, then of every step.
@@ -130,10 +136,12 @@ def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter
             here[:, j] = cross[:, j] / sigma[j]
         else:
             metric[j] = weight * sigma[j] * sigma[j] + 1
-    rounding = 1e-15 * (constant + (root * root).sum())
+    scale = constant + (root * root).sum()
+    rounding = 1e-15 * scale
     memory = 5
     steps = np.empty((memory, r, q))
     changes = np.empty((memory, r, q))
+    products = np.empty(memory)
     used, newest = 0, -1
     image = np.empty((r, q))
     next_image = np.empty((r, q))
@@ -141,27 +149,33 @@ def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter
     history[0] = value
     for step in range(1, max_iter + 1):
         gradient = metric * (here - image)
-        there = here - _two_loops(gradient, metric, steps, changes, used, newest)
+        there = here - _two_loops(gradient, metric, steps, changes, products, used, newest)
         found = constant + _evaluate(there, cross, sigma, root, weight, next_image)
-        if not found <= value and used:
+        if not found <= value + rounding and used:
             used = 0
             there = image.copy()
             found = constant + _evaluate(there, cross, sigma, root, weight, next_image)
-        if not found <= value:  # the alternation's step: only rounding can be in the way
+        if not found <= value + rounding:  # the alternation's step: rounding is in the way
             history[step] = value
             return here, step, True
         history[step] = found
         gain, value = value - found, found
         s = there - here
         y = metric * (there - next_image) - gradient
-        if _dot(s, y) > 1e-12 * np.sqrt(_dot(s, s) * _dot(y, y)):
+        product = _dot(s, y)
+        if product > 1e-12 * np.sqrt(_dot(s, s) * _dot(y, y)):
             newest = (newest + 1) % memory
             used = min(used + 1, memory)
             steps[newest] = s
             changes[newest] = y
+            products[newest] = product
         here = there
         image, next_image = next_image, image
-        if gain <= tolerance * found + rounding:
+        # The objective is a difference, resolved to rounding; what the alternation would gain from
+        # here is a sum of squares and tells progress far below that.
+        left = _dot(here - image, metric * (here - image))
+        share = tolerance * max(found, 0.0)
+        if gain <= share + rounding and left <= share + 1e-18 * scale:
             return here, step, True
     return here, max_iter, False
 
