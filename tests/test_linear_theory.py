@@ -6,7 +6,7 @@ import naive
 import numpy as np
 import pytest
 
-from fastgen.linear import SpikedGaussian, sweep
+from fastgen.linear import SpikedGaussian, sweep, theory
 from fastgen.linear.theory import expected_gain
 
 
@@ -90,3 +90,85 @@ def test_gradient_descent_from_zero_ends_at_the_minimum_norm_generator():
     for _ in range(3000):
         g -= step * (g @ z - x) @ z.T
     np.testing.assert_allclose(g, naive.pseudo_supervised(x, z), atol=1e-12)
+
+
+def test_asymptotic_gain_is_the_limit():
+    n = 100_000
+    for ratio in (0.1, 0.5, 0.9, 1.2, 3.0):
+        assert expected_gain(n, round(ratio * n)) == pytest.approx(
+            theory.asymptotic_gain(ratio), rel=1e-3
+        )
+    assert np.isinf(theory.asymptotic_gain(1))
+    with pytest.raises(ValueError, match="ratio must be positive and finite"):
+        theory.asymptotic_gain([1.0, -1.0])
+
+
+@pytest.mark.parametrize(("n", "k"), [(12, 4), (12, 30), (20, 14), (8, 13), (10, 1)])
+def test_gain_variance_is_that_of_a_simulation(n, k):
+    rng = np.random.default_rng(n * k)
+    x = rng.standard_normal((6, n)) * np.arange(1, 7)[:, None]
+    gram = x.T @ x
+    rank = np.trace(gram) ** 2 / (gram**2).sum()
+    gains = np.empty(20_000)
+    for i in range(gains.size):
+        z = rng.standard_normal((k, n))
+        gains[i] = ((x @ np.linalg.pinv(z)) ** 2).sum()
+    relative = gains.var() / gains.mean() ** 2
+    # the fourth moment is large near k = n: 20 % is what 20 000 draws give
+    assert theory.gain_variance(n, k, rank) == pytest.approx(relative, rel=0.2)
+    mean = expected_gain(n, k) * np.trace(gram) / n
+    assert gains.mean() == pytest.approx(mean, rel=0.02)
+
+
+def test_gain_variance_diverges_at_the_threshold():
+    variance = theory.gain_variance(20, range(1, 41), 10.0)
+    assert np.isinf(variance[16:23]).all()
+    assert np.isfinite(np.delete(variance, slice(16, 23))).all()
+    assert (np.diff(variance[23:]) < 0).all()
+    with pytest.raises(ValueError, match="effective_rank must be at least 1"):
+        theory.gain_variance(20, 5, 0.5)
+
+
+# Medians of the notes; theirs of 927 at k = 21 is left out: 12 000 draws give 1024.
+CONDITION = {15: 81, 19: 938, 20: 4610, 30: 56, 60: 10.7, 120: 4.7, 200: 3.3}
+
+
+@pytest.mark.parametrize("k", CONDITION)
+def test_condition_number_of_latents(k):
+    z = np.random.default_rng(k).standard_normal((4000, k, 20))
+    s = np.linalg.svd(z, compute_uv=False)
+    assert np.median((s[:, 0] / s[:, -1]) ** 2) == pytest.approx(CONDITION[k], rel=0.1)
+
+
+def test_condition_number_in_the_limit():
+    rng = np.random.default_rng(0)
+    for k in (200, 900, 1600):
+        s = np.linalg.svd(rng.standard_normal((k, 400)), compute_uv=False)
+        assert (s[0] / s[-1]) ** 2 == pytest.approx(theory.condition_number(400, k), rel=0.1)
+    assert np.isinf(theory.condition_number(20, 20))
+
+
+def test_training_steps_bound_those_of_gradient_descent():
+    rng = np.random.default_rng(1)
+    n, k = 200, 800
+    x, z = rng.standard_normal((3, n)), rng.standard_normal((k, n))
+    s = np.linalg.svd(z, compute_uv=False)
+    goal, g = naive.pseudo_supervised(x, z), np.zeros((3, k))
+    start, steps = np.linalg.norm(goal), 0
+    while np.linalg.norm(g - goal) > 1e-9 * start:
+        g -= 2 / (s[0] ** 2 + s[-1] ** 2) * (g @ z - x) @ z.T
+        steps += 1
+    bound = theory.training_steps(n, k, 1e-9)
+    assert 0.75 * bound < steps < 1.05 * bound
+    assert np.isinf(theory.training_steps(20, 20))
+    with pytest.raises(ValueError, match="reduction must lie between 0 and 1"):
+        theory.training_steps(20, 30, 1.0)
+
+
+def test_spectrum_edges_hold_white_data():
+    rng = np.random.default_rng(2)
+    for n, d in ((2000, 500), (500, 2000)):
+        s = np.linalg.svd(rng.standard_normal((d, n)), compute_uv=False) ** 2 / n
+        lower, upper = theory.spectrum_edges(n, d)
+        assert s.min() == pytest.approx(lower, rel=0.1)
+        assert s.max() == pytest.approx(upper, rel=0.05)
