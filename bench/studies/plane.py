@@ -1,6 +1,6 @@
 """Draw the supervision-orthonormality plane of subspace fitting.
 
-    python bench/studies/plane.py [--trials 40] [--out plane.nc] [--plot plane.png]
+python bench/studies/plane.py [--trials 40] [--out plane.nc] [--plot plane.png]
 """
 
 from __future__ import annotations
