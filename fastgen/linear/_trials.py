@@ -102,8 +102,7 @@ def run(plan: Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]
     """Yield (trial, rows) as trials finish, in any order."""
     if todo.size == 0:
         return
-    per_task = int(np.clip(_TASK_WORK / max(plan.work, 1.0), 1, max(1, todo.size // 16)))
-    blocks = [todo[start : start + per_task] for start in range(0, todo.size, per_task)]
+    blocks = _blocks(todo, max(1, int(_TASK_WORK / max(plan.work, 1.0))))
     if plan.device == "cuda":
         yield from _on_device(plan, todo)
         return
@@ -114,6 +113,16 @@ def run(plan: Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]
             finished = _parallel(plan, blocks, n_jobs)
         for results in finished:
             yield from results
+
+
+def _blocks(todo: np.ndarray, largest: int) -> list[np.ndarray]:
+    """Cut trials into tasks that shrink towards the end, so that workers finish together."""
+    blocks, start = [], 0
+    while start < todo.size:
+        size = min(largest, max(1, (todo.size - start) // 8))
+        blocks.append(todo[start : start + size])
+        start += size
+    return blocks
 
 
 def _on_device(plan: Plan, todo: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
