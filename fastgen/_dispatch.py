@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 # Above this many columns eight interleaved matrices leave the second-level cache and LAPACK's
-# blocked reductions win (bench/results/linear.md).
+# blocked reductions win (asv: NuclearNorms).
 LANE_COLUMNS = 160
 LANES = 8
 # Relative error of a nuclear norm from the Gram matrix beyond which the SVD is taken instead.
