@@ -21,8 +21,7 @@ def procrustes(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     cross = x @ z.T
     space = nested_range(cross[:, : min(d, len(z))], trial)
     r = space.basis.shape[1]
-    image = np.ascontiguousarray(space.basis.T @ cross)  # upper trapezoidal up to rounding
-    image = np.triu(image)
+    image = np.triu(space.basis.T @ cross)  # below the diagonal there is only rounding
     dtype = trial.options.dtype
     attained, _ = _path.leading(image, image, None, ks, dtype)
     low = np.minimum(ks, r)

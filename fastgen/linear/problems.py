@@ -92,8 +92,8 @@ class Frame:
         self.z = np.ascontiguousarray(trial.z[:, :n_pairs])
         self.p = min(self.z.shape)
         parts = _dispatch.linear_frame().pairs_frame(self.x, self.z, trial.factor, RANK_TOLERANCE)
-        self.q, self.lower, self.inverse, self.square, self.rows, self.residual = parts[:6]
-        self.range = Range(*parts[6:])
+        self.inverse, self.square, self.rows, self.residual = parts[:4]
+        self.range = Range(*parts[4:])
         self.target = self.range.truth @ self.range.coordinates
 
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from .. import _validate
 from .._version import __version__
-from . import _cuda, problems
+from . import _cuda
 from ._sources import make_source
 from ._store import SweepStore
 from ._trials import PROBLEMS, ROWS, Plan, run
-from .problems import METRICS
+from .problems import METRICS, Options
 
 if TYPE_CHECKING:
     import xarray
@@ -171,24 +171,24 @@ def sweep(
     10
     """
     started = time.time()
-    plan, n_trials = _plan(
+    plan = _plan(
         data,
-        latent_dims,
-        n_samples,
-        n_supervised,
-        problems,
-        n_trials,
-        random_state,
-        ridge,
-        rank,
-        dtype,
-        population_fraction,
-        n_jobs,
-        weight,
-        tol,
-        max_iter,
-        device,
+        latent_dims=latent_dims,
+        n_samples=n_samples,
+        n_supervised=n_supervised,
+        problems=problems,
+        random_state=random_state,
+        ridge=ridge,
+        rank=rank,
+        dtype=dtype,
+        population_fraction=population_fraction,
+        n_jobs=n_jobs,
+        weight=weight,
+        tol=tol,
+        max_iter=max_iter,
+        device=device,
     )
+    n_trials = _validate.integer(n_trials, "n_trials")
     identity = _identity(plan, n_trials, population_fraction)
     coords = {
         "problem": list(plan.problems),
@@ -222,11 +222,11 @@ def sweep(
 
 def _plan(
     data,
+    *,
     latent_dims,
     n_samples,
     n_supervised,
-    problems_,
-    n_trials,
+    problems,
     random_state,
     ridge,
     rank,
@@ -237,10 +237,9 @@ def _plan(
     tol,
     max_iter,
     device,
-) -> tuple[Plan, int]:
+) -> Plan:
     latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
     n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
-    n_trials = _validate.integer(n_trials, "n_trials")
     if n_supervised is None:
         n_supervised = n_samples
     pairs = _validate.positive_integers(n_supervised, "n_supervised")
@@ -251,7 +250,7 @@ def _plan(
         )
     if n_jobs is not None and _validate.integer(n_jobs, "n_jobs", minimum=-(2**31)) == 0:
         raise ValueError("n_jobs must be None, a positive number of workers or -1, got 0")
-    names = (problems_,) if isinstance(problems_, str) else tuple(problems_)
+    names = (problems,) if isinstance(problems, str) else tuple(problems)
     if not names:
         raise ValueError(f"problems must name at least one of {', '.join(PROBLEMS)}, got none")
     for name in names:
@@ -278,7 +277,7 @@ def _plan(
         problems=names,
         entropy=seed.entropy,
         spawn_key=tuple(seed.spawn_key),
-        options=problems.Options(
+        options=Options(
             ridge=_validate.number(ridge, "ridge"),
             rank=rank,
             dtype=dtype,
@@ -287,7 +286,7 @@ def _plan(
             max_iter=_validate.integer(max_iter, "max_iter"),
         ),
         device=device,
-    ), n_trials
+    )
 
 
 def _dtype_name(dtype: Any) -> Any:

@@ -100,8 +100,8 @@ def pairs_frame(x, z, factor, tolerance):
 
     Returns
     -------
-    q, lower, inverse : arrays (n, p), (p, p), (p, p)
-        With p = min(K, n): ``z[:p] = lower @ q.T`` and the inverse of ``lower``.
+    inverse : array (p, p)
+        Of the lower triangular factor in ``z[:p] = lower @ q.T``, p = min(K, n).
     square : array (p, p)
         Triangular QR factor of ``z[:p] @ q``.
     rows : array (K - p, p)
@@ -125,8 +125,6 @@ def pairs_frame(x, z, factor, tolerance):
     rows = np.dot(np.ascontiguousarray(z[p:]), q)
     inverse = _lower_inverse(lower)
     return (
-        q,
-        lower,
         inverse,
         square,
         rows,
