@@ -1,4 +1,6 @@
-"""Chooses the kernel: the only module that imports from ``fastgen.kernels``.
+"""Chooses the kernel: the only package that imports from ``fastgen.kernels``.
+
+The kernels of ``fastgen.linear`` are here; other subjects have a module each.
 
 Imports are inside the functions: ``import fastgen`` loads no Numba and compiles nothing.
 """
