@@ -9,29 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# Below this ratio of eigenvalues the Gram matrix has lost the small singular values.
-_COARSE = 1e-11
+from .polar import polar
+
 # Sums in any order, so that they fill vector registers; infinities and NaN keep their meaning.
 _SUMS = {"reassoc", "contract"}
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _polar(m):
-    """Return the polar factor of m (orthonormal rows or columns) and its nuclear norm."""
-    wide = m.shape[0] <= m.shape[1]
-    gram = np.dot(m, m.T) if wide else np.dot(m.T, m)
-    w, v = np.linalg.eigh(gram)
-    if w[0] > _COARSE * w[-1]:
-        root = np.sqrt(w)
-        inverse = np.dot(v / root, np.ascontiguousarray(v.T))
-        return (np.dot(inverse, m) if wide else np.dot(m, inverse)), root.sum()
-    u, s, vt = np.linalg.svd(m, False)
-    return np.dot(np.ascontiguousarray(u), np.ascontiguousarray(vt)), s.sum()
-
-
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
-def _evaluate(g, cross, sigma, root, weight, image):
-    """Objective at g and, in ``image``, the minimiser of its quadratic majoriser there."""
+def _evaluate(g, cross, sigma, root, weight, image, basis, known):
+    """Objective at g and, in ``image``, the minimiser of its quadratic majoriser there.
+
+    ``basis`` and ``known`` as for ``polar``; the new ``known`` is returned beside the objective.
+    """
     r, q = g.shape
     p = sigma.size
     scaled = np.empty((r, q))
@@ -40,7 +29,7 @@ def _evaluate(g, cross, sigma, root, weight, image):
         for j in range(q):
             scaled[i, j] = root[i] * g[i, j]
             objective += g[i, j] * g[i, j]
-    polar, nuclear = _polar(scaled)
+    factor, nuclear, known = polar(scaled, basis, known)
     objective -= 2 * nuclear
     pinned = np.isinf(weight)
     for i in range(r):
@@ -50,12 +39,12 @@ def _evaluate(g, cross, sigma, root, weight, image):
             else:
                 miss = cross[i, j] - g[i, j] * sigma[j]
                 objective += weight * miss * miss
-                image[i, j] = (weight * cross[i, j] * sigma[j] + root[i] * polar[i, j]) / (
+                image[i, j] = (weight * cross[i, j] * sigma[j] + root[i] * factor[i, j]) / (
                     weight * sigma[j] * sigma[j] + 1
                 )
         for j in range(p, q):
-            image[i, j] = root[i] * polar[i, j]
-    return objective
+            image[i, j] = root[i] * factor[i, j]
+    return objective, known
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
@@ -67,7 +56,25 @@ def _dot(a, b):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+def _add(a, factor, b):
+    """Add ``factor * b`` to ``a``."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            a[i, j] += factor * b[i, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+def _scaled_dot(a, b, metric):
+    """Inner product of a and b over the column weights ``metric``."""
+    total = 0.0
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            total += a[i, j] * b[i, j] / metric[j]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
 def _two_loops(gradient, metric, steps, changes, products, used, newest):
     """L-BFGS direction from the last ``used`` pairs, ``metric`` (q,) the Hessian it starts from.
 
@@ -79,16 +86,42 @@ def _two_loops(gradient, metric, steps, changes, products, used, newest):
     for back in range(used):
         at = (newest - back) % memory
         share[at] = _dot(steps[at], direction) / products[at]
-        direction -= share[at] * changes[at]
-    direction /= metric
+        _add(direction, -share[at], changes[at])
+    scale = 1.0
     if used:
-        y = changes[newest]
-        direction *= products[newest] / _dot(y / metric, y)
+        scale = products[newest] / _scaled_dot(changes[newest], changes[newest], metric)
+    for i in range(direction.shape[0]):
+        for j in range(direction.shape[1]):
+            direction[i, j] *= scale / metric[j]
     for back in range(used - 1, -1, -1):
         at = (newest - back) % memory
         turn = _dot(changes[at], direction) / products[at]
-        direction += (share[at] - turn) * steps[at]
+        _add(direction, share[at] - turn, steps[at])
     return direction
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+def _advance(here, there, image, metric, gradient, step, change):
+    """Write the step from here to there and its change of gradient; renew ``gradient``.
+
+    Returns the inner product of both, their squared lengths, and what the majoriser at ``there``,
+    minimised by ``image``, would gain.
+    """
+    product = moved = turned = left = 0.0
+    for i in range(here.shape[0]):
+        for j in range(here.shape[1]):
+            gap = there[i, j] - image[i, j]
+            slope = metric[j] * gap
+            s = there[i, j] - here[i, j]
+            y = slope - gradient[i, j]
+            gradient[i, j] = slope
+            step[i, j] = s
+            change[i, j] = y
+            product += s * y
+            moved += s * s
+            turned += y * y
+            left += slope * gap
+    return product, moved, turned, left
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -144,36 +177,39 @@ def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter
     products = np.empty(memory)
     used, newest = 0, -1
     image = np.empty((r, q))
-    next_image = np.empty((r, q))
-    value = constant + _evaluate(here, cross, sigma, root, weight, image)
+    basis = np.empty((min(r, q), min(r, q)))
+    value, known = _evaluate(here, cross, sigma, root, weight, image, basis, False)
+    value += constant
     history[0] = value
+    gradient = metric * (here - image)
     for step in range(1, max_iter + 1):
-        gradient = metric * (here - image)
         there = here - _two_loops(gradient, metric, steps, changes, products, used, newest)
-        found = constant + _evaluate(there, cross, sigma, root, weight, next_image)
-        if not found <= value + rounding and used:
+        next_image = np.empty((r, q))
+        found, known = _evaluate(there, cross, sigma, root, weight, next_image, basis, known)
+        if not found + constant <= value + rounding and used:
             used = 0
-            there = image.copy()
-            found = constant + _evaluate(there, cross, sigma, root, weight, next_image)
+            there = image
+            next_image = np.empty((r, q))
+            found, known = _evaluate(there, cross, sigma, root, weight, next_image, basis, known)
+        found += constant
         if not found <= value + rounding:  # the alternation's step: rounding is in the way
             history[step] = value
             return here, step, True
         history[step] = found
         gain, value = value - found, found
-        s = there - here
-        y = metric * (there - next_image) - gradient
-        product = _dot(s, y)
-        if product > 1e-12 * np.sqrt(_dot(s, s) * _dot(y, y)):
-            newest = (newest + 1) % memory
+        slot = (newest + 1) % memory
+        product, moved, turned, left = _advance(
+            here, there, next_image, metric, gradient, steps[slot], changes[slot]
+        )
+        if product > 1e-12 * np.sqrt(moved * turned):
+            newest = slot
             used = min(used + 1, memory)
-            steps[newest] = s
-            changes[newest] = y
-            products[newest] = product
-        here = there
-        image, next_image = next_image, image
+            products[slot] = product
+        else:  # the slot held the oldest pair of a full memory
+            used = min(used, memory - 1)
+        here, image = there, next_image
         # The objective is a difference, resolved to rounding; what the alternation would gain from
-        # here is a sum of squares and tells progress far below that.
-        left = _dot(here - image, metric * (here - image))
+        # here, ``left``, is a sum of squares and tells progress far below that.
         share = tolerance * max(found, 0.0)
         if gain <= share + rounding and left <= share + 1e-18 * scale:
             return here, step, True
