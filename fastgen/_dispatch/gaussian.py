@@ -1,0 +1,108 @@
+"""Chooses how the overlaps of Gaussians are computed: kernels for small factors, LAPACK above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from fastgen._dispatch import LANE_COLUMNS, LANES, nuclear_lapack, single_blas_thread
+
+# Pairs given to a thread at once: enough that starting it costs nothing beside them.
+_PAIRS_PER_TASK = 8 * LANES
+
+
+class Factor(Protocol):
+    """What is read of a factored covariance ``array @ array.T``."""
+
+    array: np.ndarray  # (d, r), Fortran order; the d standard deviations where diagonal
+    triangular: bool
+    diagonal: bool
+
+    @property
+    def rank(self) -> int: ...
+
+
+def overlaps(
+    factors: Sequence[Factor], pairs: np.ndarray, dtype: np.dtype, n_jobs: int | None
+) -> np.ndarray:
+    """Nuclear norms of ``factors[a].array.T @ factors[b].array`` for pairs (a, b).
+
+    Up to ``LANE_COLUMNS`` columns eight pairs share a vector register, in ``dtype``; larger ones
+    take the Gram matrix of the cross-product, or its singular values where that is too coarse, in
+    float64: single precision would need the singular values always, which costs more.
+    """
+    out = np.zeros(len(pairs))
+    ranks = np.array([factor.rank for factor in factors], dtype=np.int64)
+    sizes = ranks[pairs] if len(pairs) else np.zeros((0, 2), np.int64)
+    small = (sizes.max(axis=1, initial=0) <= LANE_COLUMNS) & (sizes.min(axis=1, initial=1) > 0)
+    large = np.flatnonzero(sizes.max(axis=1, initial=0) > LANE_COLUMNS)
+    large = large[sizes[large].min(axis=1) > 0] if large.size else large
+    tasks: list[tuple[Callable, tuple]] = []
+    if small.any():
+        order = np.flatnonzero(small)
+        order = order[np.lexsort((sizes[order].min(axis=1), sizes[order].max(axis=1)))]
+        rows, starts = _transposed(factors, np.unique(pairs[order]), dtype)
+        for at in range(0, len(order), _PAIRS_PER_TASK):
+            chosen = order[at : at + _PAIRS_PER_TASK]
+            tasks.append((_small, (rows, starts, pairs[chosen], chosen, out)))
+    tasks += [(_large, (factors, pairs[i], i, out)) for i in large]
+    if n_jobs in (None, 1) or len(tasks) == 1:
+        for work, arguments in tasks:
+            work(*arguments)
+    elif tasks:
+        from joblib import Parallel, delayed
+
+        with single_blas_thread():
+            Parallel(n_jobs=n_jobs, require="sharedmem")(
+                delayed(work)(*arguments) for work, arguments in tasks
+            )
+    return out
+
+
+def _transposed(factors, used, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Stack the transposed factors ``used``; those that are not used are empty."""
+    ranks = np.zeros(len(factors) + 1, np.int64)
+    ranks[used + 1] = [factors[a].rank for a in used]
+    starts = np.cumsum(ranks)
+    rows = np.empty((starts[-1], factors[used[0]].array.shape[0]), dtype)
+    for a in used:
+        array = factors[a].array
+        rows[starts[a] : starts[a + 1]] = np.diag(array) if factors[a].diagonal else array.T
+    return rows, starts
+
+
+def _small(rows, starts, pairs, at, out) -> None:
+    from fastgen.kernels.cpu.bures import pair_nuclear_norms
+    from fastgen.kernels.quadrature import nodes
+
+    values = np.empty(len(pairs), rows.dtype)
+    pair_nuclear_norms(rows, starts, np.ascontiguousarray(pairs), *nodes(rows.dtype), values)
+    out[at] = values
+
+
+def _large(factors, pair, at, out) -> None:
+    out[at] = nuclear_lapack(cross_product(factors[pair[0]], factors[pair[1]]))
+
+
+def cross_product(left: Factor, right: Factor) -> np.ndarray:
+    """``left.array.T @ right.array``, sparing the zeros of diagonal and triangular factors."""
+    if left.diagonal and right.diagonal:
+        return np.diag(left.array * right.array)
+    if left.diagonal:
+        return left.array[:, None] * right.array
+    if right.diagonal:
+        return left.array.T * right.array
+    if left.triangular:
+        from scipy.linalg import blas
+
+        return blas.dtrmm(1.0, left.array, right.array, lower=1, trans_a=1)
+    return left.array.T @ right.array
+
+
+def cuda_kernels():
+    """Return the launchers of the CUDA kernels of this subject."""
+    from fastgen.kernels.cuda import bures
+
+    return bures

@@ -1,0 +1,110 @@
+"""The oracle of Gaussian Wasserstein distances: formulas as they read. NumPy only, slow.
+
+Matrices follow the mathematics: a factor is ``(d, n)``, a covariance ``(d, d)``.
+"""
+
+import itertools
+
+import numpy as np
+
+
+def root(covariance):
+    """Symmetric square root; negative eigenvalues are rounding."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def overlap(cov1, cov2):
+    """tr (A^{1/2} B A^{1/2})^{1/2}."""
+    half = root(cov1)
+    return np.sqrt(np.clip(np.linalg.eigvalsh(half @ cov2 @ half), 0, None)).sum()
+
+
+def bures(cov1, cov2):
+    """Covariance part of the squared 2-Wasserstein distance of Gaussians."""
+    return np.trace(cov1) + np.trace(cov2) - 2 * overlap(cov1, cov2)
+
+
+def bures_2x2(cov1, cov2):
+    """The same in two dimensions, without a decomposition."""
+    inside = np.trace(cov1 @ cov2) + 2 * np.sqrt(np.linalg.det(cov1) * np.linalg.det(cov2))
+    return np.trace(cov1) + np.trace(cov2) - 2 * np.sqrt(inside)
+
+
+def bures_factors(left, right):
+    """From factors (d, n) of the covariances."""
+    nuclear = np.linalg.svd(left.T @ right, compute_uv=False).sum()
+    return (left**2).sum() + (right**2).sum() - 2 * nuclear
+
+
+def pair_nuclear_norms(rows, starts, pairs):
+    """Nuclear norms of products of row blocks."""
+    blocks = [rows[a:b] for a, b in itertools.pairwise(starts)]
+    return np.array(
+        [np.linalg.svd(blocks[a] @ blocks[b].T, compute_uv=False).sum() for a, b in pairs]
+    )
+
+
+def costs(means1, covs1, means2, covs2):
+    """Squared distances of all pairs of Gaussians."""
+    return np.array(
+        [
+            [((m - n) ** 2).sum() + bures(a, b) for n, b in zip(means2, covs2, strict=True)]
+            for m, a in zip(means1, covs1, strict=True)
+        ]
+    )
+
+
+def transport(p, q, cost):
+    """Discrete optimal transport as a linear program: value and plan."""
+    from scipy.optimize import linprog
+
+    rows, columns = cost.shape
+    sums = [np.kron(np.eye(rows)[i], np.ones(columns)) for i in range(rows)]
+    sums += [np.kron(np.ones(rows), np.eye(columns)[j]) for j in range(columns)]
+    found = linprog(cost.ravel(), A_eq=np.array(sums), b_eq=np.concatenate((p, q)), method="highs")
+    return found.fun, found.x.reshape(cost.shape)
+
+
+def moments(weights, means, covs):
+    """Mean and covariance of a mixture."""
+    mean = weights @ means
+    second = np.einsum("k,kij->ij", weights, covs) + np.einsum("k,ki,kj->ij", weights, means, means)
+    return mean, second - np.outer(mean, mean)
+
+
+def gaussian_map(cov1, cov2):
+    """Linear part of the optimal map between Gaussians; ``cov1`` invertible."""
+    half = root(cov1)
+    inverse = np.linalg.inv(half)
+    return inverse @ root(half @ cov2 @ half) @ inverse
+
+
+def posterior(x, weights, means, covs):
+    """Probability (n, K) of each component at each row of x."""
+    density = [
+        w
+        * np.exp(-0.5 * np.einsum("ni,ij,nj->n", x - m, np.linalg.inv(c), x - m))
+        / np.sqrt(np.linalg.det(2 * np.pi * c))
+        for w, m, c in zip(weights, means, covs, strict=True)
+    ]
+    return np.array(density).T / np.sum(density, axis=0)[:, None]
+
+
+def mean_map(x, plan, first, second):
+    """T_mean of a plan between mixtures (weights, means, covariances)."""
+    chance = posterior(x, *first) / first[0]
+    out = np.zeros_like(x)
+    for i, j in itertools.product(range(plan.shape[0]), range(plan.shape[1])):
+        image = second[1][j] + (x - first[1][i]) @ gaussian_map(first[2][i], second[2][j])
+        out += plan[i, j] * chance[:, i, None] * image
+    return out
+
+
+def gaussian_barycenter(covs, weights, n_iter=500):
+    """Fixed point of S = sum w_j (S^{1/2} C_j S^{1/2})^{1/2}, iterated as it reads."""
+    mean = np.einsum("j,jkl->kl", weights, covs)
+    for _ in range(n_iter):
+        half = root(mean)
+        mean = sum(w * root(half @ c @ half) for w, c in zip(weights, covs, strict=True))
+    return mean
