@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from . import _validate
 from ._files import replacing
 from .plotting_plane import plane_figure
+from .plotting_theory import theory_figure
 
 if TYPE_CHECKING:
     import xarray
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from .linear._summary import Curve
 
-__all__ = ["plane_figure", "save_figure", "sweep_figure"]
+__all__ = ["plane_figure", "save_figure", "sweep_figure", "theory_figure"]
 
 SUFFIXES = (".png", ".pdf", ".svg")
 # Okabe and Ito's colours, then two of Tol's: told apart with every kind of colour vision.
@@ -64,9 +66,9 @@ def sweep_figure(
     metric : {"w2", "projection_error", "train_error"}
         The error of the first panel, on a logarithmic axis, in squared units of the data.
     theory : bool, default True
-        Draw the exact mean gain of "pseudo_supervised",
-        :func:`fastgen.linear.theory.expected_gain`, over the simulated one. It is broken where the
-        mean is infinite, and above the median where the gain has a heavy tail.
+        Draw the mean gains that are known, :func:`fastgen.linear.theory.gain_curve`, over the
+        simulated ones. They are broken where the mean is infinite, and above the median where the
+        gain has a heavy tail.
     width : float, default 7.0
         Width in inches. Below 5, for one column of a paper, the panels are one above the other.
 
@@ -126,10 +128,15 @@ def sweep_figure(
         panels[1].axhline(1, color="0.55", linewidth=0.6, zorder=1)
         low, high = panels[1].get_ylim()
         panels[1].set_ylim(min(low, 0.8), max(high, 1.25))
-        exact = theory and _draw_theory(panels[1], gains)
+        exact = theory and _draw_theory(panels[1], gains, _ridge(dataset))
     n_rows = _draw_legend(figure, errors, pairs, exact, columns=2 if narrow else 2 * n_panels)
     figure.set_figheight(height + 0.16 * n_rows)
     return figure
+
+
+def _ridge(dataset: xarray.Dataset) -> float:
+    """Weight of the ridge in a sweep; its default where the data set does not say."""
+    return float(json.loads(dataset.attrs.get("arguments", "{}")).get("ridge", 0.1))
 
 
 def _frame(axes: Axes, drawn: Sequence[Curve]) -> None:
@@ -233,28 +240,24 @@ def _draw_marks(axes: Axes, marks: dict[int, str], *, labelled: bool) -> None:
         axes.annotate(marks[value], (value, 1), (2, low), fontsize=_SMALL, color="0.2", **place)
 
 
-def _draw_theory(axes: Axes, gains: Sequence[Curve]) -> bool:
-    """Draw the exact mean within the limits that the simulation set."""
-    from .linear.theory import expected_gain
+def _draw_theory(axes: Axes, gains: Sequence[Curve], ridge: float) -> bool:
+    """Draw the mean gains that are known within the limits that the simulation set."""
+    from .linear.theory import gain_curve
 
     limits = axes.get_ylim()
-    drawn = False
+    drawn = set()
     for curve in gains:
-        if curve.problem != "pseudo_supervised":
-            continue
         ks = np.arange(curve.latent_dims[0], curve.latent_dims[-1] + 1)
-        gain = np.atleast_1d(expected_gain(curve.n_supervised, ks))
+        gain, exact = gain_curve(curve.problem, curve.n_supervised, ks, ridge=ridge)
         gain[np.isinf(gain)] = np.nan
-        axes.plot(
-            ks,
-            gain,
-            **_EXACT,
-            zorder=4,
-            label=f"exact mean, n_s = {curve.n_supervised}",
-        )
-        drawn = True
+        # several problems are the same one up to n_s pairs
+        if np.isnan(gain).all() or (exact, curve.n_supervised) in drawn:
+            continue
+        drawn.add((exact, curve.n_supervised))
+        kind = "exact mean" if exact else "limit of the mean"
+        axes.plot(ks, gain, **_EXACT, zorder=4, label=f"{kind}, n_s = {curve.n_supervised}")
     axes.set_ylim(limits)
-    return drawn
+    return bool(drawn)
 
 
 def _draw_legend(
@@ -273,7 +276,7 @@ def _draw_legend(
             more.append({"color": colour, "linestyle": style, "label": f"$n_s = {count}$"})
     n_rows = min(max(len(more), 1), len(_STYLES))
     if exact:
-        more.append({**_EXACT, "label": "exact mean (pseudo-supervised)"})
+        more.append({**_EXACT, "label": "mean gain in theory"})
     while -(-len(looks) // n_rows) + -(-len(more) // n_rows) > columns:
         n_rows += 1
     blank = [{"color": "none", "label": ""}]

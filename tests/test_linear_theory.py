@@ -103,6 +103,42 @@ def test_asymptotic_gain_is_the_limit():
         theory.asymptotic_gain([1.0, -1.0])
 
 
+@pytest.mark.parametrize("ridge", [1e-3, 0.1, 2.0])
+@pytest.mark.parametrize(("n", "k"), [(200, 50), (200, 200), (200, 260), (60, 400)])
+def test_ridge_gain_is_that_of_large_matrices(n, k, ridge):
+    rng = np.random.default_rng(n + k)
+    gains = []
+    for _ in range(5):
+        s = np.linalg.svd(rng.standard_normal((k, n)), compute_uv=False)
+        gains.append((s**2 / (s**2 + n * ridge) ** 2).sum())
+    assert theory.ridge_gain(n, k, ridge) == pytest.approx(np.mean(gains), rel=0.03)
+
+
+def test_ridge_gain_without_a_ridge_is_the_asymptotic_gain():
+    for ratio in (0.3, 0.9, 1.5, 20.0):
+        k = round(ratio * 1000)
+        assert theory.ridge_gain(1000, k, 1e-9) == pytest.approx(theory.asymptotic_gain(ratio))
+    with pytest.raises(ValueError, match="ridge must be positive and finite"):
+        theory.ridge_gain(10, 10, 0.0)
+
+
+def test_gain_curve():
+    ks = [2, 5, 10, 30]
+    gain, exact = theory.gain_curve("pseudo_supervised", 10, ks)
+    assert exact
+    np.testing.assert_array_equal(gain, expected_gain(10, ks))
+    gain, exact = theory.gain_curve("ridge", 10, ks, ridge=0.2)
+    assert not exact
+    np.testing.assert_array_equal(gain, theory.ridge_gain(10, ks, 0.2))
+    np.testing.assert_array_equal(
+        theory.gain_curve("ridge", 10, ks, ridge=0)[0], expected_gain(10, ks)
+    )
+    for name in ("constrained", "lexicographic"):
+        gain, _ = theory.gain_curve(name, 10, ks)
+        np.testing.assert_array_equal(gain, [*expected_gain(10, ks[:3]), np.nan])
+    assert np.isnan(theory.gain_curve("free_latents", 10, ks)[0]).all()
+
+
 @pytest.mark.parametrize(("n", "k"), [(12, 4), (12, 30), (20, 14), (8, 13), (10, 1)])
 def test_gain_variance_is_that_of_a_simulation(n, k):
     rng = np.random.default_rng(n * k)

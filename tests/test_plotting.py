@@ -109,7 +109,7 @@ def test_legend_is_outside_and_within_the_figure(many, width):
         "$n_s = 10$",
         "$n_s = 8$",
         "$n_s = 5$",
-        "exact mean (pseudo-supervised)",
+        "mean gain in theory",
     ]
 
 
@@ -135,6 +135,27 @@ def test_simulated_gain_lies_on_the_exact_mean():
     (line,) = lines(right, "exact mean")
     at = np.isin(line.get_xdata(), data.latent_dim)
     np.testing.assert_allclose(mean, line.get_ydata()[at], rtol=0.1)
+
+
+def test_theory_of_the_other_problems():
+    data = sweep(
+        MODEL,
+        latent_dims=[2, 4, 12, 25],
+        n_samples=20,
+        n_supervised=6,
+        problems=["lexicographic", "constrained", "ridge", "free_latents"],
+        n_trials=400,
+        ridge=0.3,
+        random_state=1,
+    )
+    right = plotting.sweep_figure(data).axes[1]
+    (line,) = lines(right, "exact mean")  # of the first two problems, which agree up to n_s
+    np.testing.assert_allclose(line.get_ydata()[:3], theory.expected_gain(6, [2, 3, 4]))
+    assert np.isnan(line.get_ydata()[6 - 1 :]).all()
+    (line,) = lines(right, "limit")
+    mean = data.gain.sel(problem="ridge").mean("trial").squeeze()
+    at = np.isin(line.get_xdata(), data.latent_dim)
+    np.testing.assert_allclose(mean, line.get_ydata()[at], rtol=0.15)
 
 
 def test_theory_can_be_left_out(two):
@@ -242,3 +263,31 @@ def test_save_where_it_cannot(two, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"folder .* does not exist"):
         plotting.save_figure(figure, tmp_path / "missing" / "figure.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_theory_figure_draws_what_theory_says():
+    figure = plotting.theory_figure(10, [1, 30], effective_rank=5.0)
+    gain, spread, steps = (axes.lines for axes in figure.axes)
+    ks = np.arange(1, 31)
+    for line, values in (
+        (gain[0], theory.expected_gain(10, ks)),
+        (gain[1], theory.asymptotic_gain(ks / 10)),
+        (spread[0], np.sqrt(theory.gain_variance(10, ks, 5.0))),
+        (steps[0], theory.training_steps(10, ks)),
+    ):
+        np.testing.assert_array_equal(line.get_xdata(), ks)
+        finite = np.isfinite(values)
+        assert not finite.all()
+        np.testing.assert_array_equal(line.get_ydata()[finite], values[finite])
+        assert np.isnan(line.get_ydata()[~finite]).all()
+    for axes in figure.axes:
+        assert axes.get_yscale() == "log"
+
+
+def test_theory_figure_refuses():
+    with pytest.raises(ValueError, match="n must be at least 1"):
+        plotting.theory_figure(0, [1, 2])
+    with pytest.raises(ValueError, match="latent_dims must be positive integers"):
+        plotting.theory_figure(5, [0, 2])
+    with pytest.raises(ValueError, match="effective_rank must be at least 1"):
+        plotting.theory_figure(5, [1, 20], effective_rank=0.5)

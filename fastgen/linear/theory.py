@@ -9,7 +9,9 @@ __all__ = [
     "asymptotic_gain",
     "condition_number",
     "expected_gain",
+    "gain_curve",
     "gain_variance",
+    "ridge_gain",
     "spectrum_edges",
     "training_steps",
 ]
@@ -93,6 +95,93 @@ def asymptotic_gain(ratio: ArrayLike) -> np.ndarray | float:
     with np.errstate(divide="ignore"):
         gain = np.where(ratio < 1, ratio, 1.0) / np.abs(1 - ratio)
     return gain if gain.ndim else float(gain)
+
+
+def ridge_gain(n: ArrayLike, k: ArrayLike, ridge: ArrayLike) -> np.ndarray | float:
+    r"""Return the expected gain of the ridge generator in the limit of large n and k.
+
+    The generator minimises ``||X - G Z||^2 / n + ridge ||G||^2`` over pairs with latents drawn
+    independently of the data. Its gain is, given X, the mean of
+    ``||Z^T (Z Z^T + n ridge I)^-1||^2``: finite at k = n, where :func:`expected_gain` is not.
+
+    Parameters
+    ----------
+    n, k : int or array of int
+        Number of pairs and latent dimension, at least 1.
+    ridge : float or array
+        Weight of ``||G||^2``, positive; all arguments broadcast.
+
+    Returns
+    -------
+    float or ndarray
+        Dimensionless.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    The limit of ``1/n sum_i l_i / (l_i + ridge)^2`` over the eigenvalues l of ``Z Z^T / n``, from
+    the Stieltjes transform of Marchenko and Pastur's law and its derivative: with c = k / n and
+    ``s^2 = (1 - c + ridge)^2 + 4 c ridge`` it is ``2 c / (s (1 + c + ridge + s))``. At n = 20 it is
+    within 5 % of the mean.
+
+    Examples
+    --------
+    >>> from fastgen.linear.theory import ridge_gain
+    >>> ridge_gain(20, [5, 20, 100], 0.1).round(3)
+    array([0.244, 1.14 , 0.235])
+    """
+    n, k, r = np.broadcast_arrays(_counts(n, "n"), _counts(k, "k"), _positive(ridge, "ridge"))
+    ratio = k / n
+    root = np.sqrt((1 - ratio + r) ** 2 + 4 * ratio * r)
+    gain = 2 * ratio / (root * (1 + ratio + r + root))
+    return gain if gain.ndim else float(gain)
+
+
+def gain_curve(
+    problem: str, n: int, latent_dims: ArrayLike, *, ridge: float = 0.1
+) -> tuple[np.ndarray, bool]:
+    """Return what is known of the mean gain of a problem of :func:`fastgen.linear.sweep`.
+
+    Parameters
+    ----------
+    problem : str
+        A name from :func:`fastgen.linear.sweep`.
+    n : int
+        Number of pairs.
+    latent_dims : array of int, shape (n_dims,)
+    ridge : float, default 0.1
+        As in the sweep, for "ridge".
+
+    Returns
+    -------
+    gain : ndarray, shape (n_dims,)
+        NaN where nothing is known. "constrained" and "lexicographic" are "pseudo_supervised" up to
+        ``latent_dims = n``; the gains of the others depend on the data.
+    exact : bool
+        Whether it is the exact mean (:func:`expected_gain`) or its limit (:func:`ridge_gain`).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> from fastgen.linear.theory import gain_curve
+    >>> gain_curve("constrained", 10, [5, 10, 30])
+    (array([1.25,  inf,  nan]), True)
+    """
+    ks = np.atleast_1d(_counts(latent_dims, "latent_dims"))
+    if problem == "ridge" and ridge > 0:
+        return np.atleast_1d(ridge_gain(n, ks, ridge)), False
+    known = np.full(ks.shape, problem in ("pseudo_supervised", "ridge"))
+    if problem in ("constrained", "lexicographic"):
+        known = ks <= n
+    return np.where(known, expected_gain(n, ks), np.nan), True
 
 
 def gain_variance(n: ArrayLike, k: ArrayLike, effective_rank: ArrayLike) -> np.ndarray | float:
