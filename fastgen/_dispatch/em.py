@@ -1,0 +1,125 @@
+"""Chooses the kernels of ``fastgen.mixture`` and shares their rows out among threads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from . import _thread_pools, single_blas_thread
+
+# Rows handed to a thread at a time; a multiple of every tile.
+_SHARE = 4096
+# Numbers of a tile: it stays in the second-level cache together with its whitened twin.
+_TILE_NUMBERS = 1 << 17
+
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[Run]:
+    """As many threads as BLAS has now, with BLAS held at one: yields an ordered ``map``.
+
+    The work is cut without regard to the number of threads, so that it does not change a result.
+    """
+    pools = _thread_pools().select(user_api="blas").info()
+    threads = max((pool["num_threads"] for pool in pools), default=1)
+    with single_blas_thread():
+        if threads == 1:
+            yield lambda work, tasks: [work(task) for task in tasks]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                yield lambda work, tasks: list(pool.map(work, tasks))
+
+
+def _spans(n_rows: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n_rows, _SHARE):
+        yield start, min(start + _SHARE, n_rows)
+
+
+def _tile(n_features: int) -> int:
+    return max(256, min(1024, _TILE_NUMBERS // n_features))
+
+
+def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) -> np.ndarray:
+    """Weighted log densities (K, N) of full covariances, from ``factors``: their inverse roots.
+
+    Parameters
+    ----------
+    rows : array (N, d), C-contiguous
+    means : array (K, d)
+    factors : array (K, d, d)
+        Inverses of the Cholesky factors.
+    constants : array (K,)
+        Log density at the mean plus log weight.
+    likely : int64 array (N,)
+        The component to evaluate first.
+    cutoff : float
+        A component so far below the best may be left at minus infinity.
+    run : callable
+        From :func:`workers`.
+    """
+    from fastgen.kernels.cpu import em
+
+    n_components, d = means.shape
+    numbers = sum((min(s + em.STRIP, d) - s) * min(s + em.STRIP, d) for s in range(0, d, em.STRIP))
+    packed = np.empty((n_components, numbers), rows.dtype)
+    em.pack(factors, packed)
+    means = np.ascontiguousarray(means, rows.dtype)
+    order = np.argsort(likely, kind="stable")
+    joint = np.full((n_components, len(rows)), -np.inf)
+
+    def work(span):
+        part = order[span[0] : span[1]]
+        args = (rows, part, means, packed, constants, likely, cutoff, _tile(d), joint)
+        em.full_densities(*args)
+
+    run(work, _spans(len(rows)))
+    return joint
+
+
+def diagonal_densities(rows, means, scales, constants, run: Run) -> np.ndarray:
+    """Weighted log densities (K, N) of diagonal covariances, from inverse deviations (K, d)."""
+    from fastgen.kernels.cpu import em
+
+    means, scales = (np.ascontiguousarray(a, rows.dtype) for a in (means, scales))
+    joint = np.empty((len(means), len(rows)))
+    tile = _tile(means.shape[1])
+
+    def work(span):
+        em.diagonal_densities(rows, *span, means, scales, constants, tile, joint)
+
+    run(work, _spans(len(rows)))
+    return joint
+
+
+def whiten(rows, centre, factor, run: Run) -> np.ndarray:
+    """Rows less ``centre`` (d,), times the transpose of a lower triangular ``factor``."""
+    out = np.empty_like(rows)
+    centre, factor = centre.astype(rows.dtype), factor.astype(rows.dtype)
+
+    def work(span):
+        part = slice(*span)
+        np.matmul(rows[part] - centre, factor.T, out=out[part])
+
+    run(work, _spans(len(rows)))
+    return out
+
+
+def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Responsibilities in place of ``joint``; returns log likelihoods and likely components (N,).
+
+    Those up to ``threshold`` become zero, the others are scaled to the sum one.
+    """
+    from fastgen.kernels.cpu import em
+
+    log_likelihood = np.empty(joint.shape[1])
+    likely = np.empty(joint.shape[1], np.int64)
+    run(
+        lambda span: em.normalise(joint, *span, threshold, log_likelihood, likely),
+        _spans(joint.shape[1]),
+    )
+    return log_likelihood, likely

@@ -1,0 +1,23 @@
+"""Mixtures: Gaussian ones by expectation maximisation, and nonparametric ones.
+
+Names load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_MODULES = {"GaussianMixture": "gaussian", "NonparametricMixture": "nonparametric"}
+
+__all__ = ["GaussianMixture", "NonparametricMixture"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_MODULES))
