@@ -407,24 +407,29 @@ def race_arguments(kernel):
     ks, counts = np.array([1, 2, 4, 6]), np.array([0, 3, 3, 12])
     sizes = np.int64(2), *(np.int32(size) for size in (6, 4, 6, 4, 4))
     tall_sizes = np.int64(2), *(np.int32(size) for size in (6, 12, 6, 4, 4, 4))
+    uses = np.array([[8, 9, 3], [6, 8, 8]], dtype=np.int32)
+    solved = rng.standard_normal((3, 9, 5)), *uses, np.empty((3, 8, 5)), np.empty(3)
     return {
         "nuclear_norms": nuclear_arguments(stack),
-        "symmetric_eigenvalues": (
+        "symmetric_eigen": (
             symmetric(rng, 3, 7, np.float64),
             np.int64(3),
             np.int32(7),
             np.empty((3, 7)),
+            np.empty((3, 7, 7)),
         ),
         "leading_path": (f, y, inverse, ks, cells, squares, *sizes),
         "tall_path": (r, rows, counts, f, y, cells, squares, *tall_sizes),
+        "solve_left": (stack, *solved, np.int64(3), *(np.int32(size) for size in (9, 8, 5))),
     }[kernel]
 
 
 RACES = {
     "nuclear_norms": ("nuclear", "nuclear_norms<double, 32, 32>"),
-    "symmetric_eigenvalues": ("nuclear", "symmetric_eigenvalues<double, 32>"),
+    "symmetric_eigen": ("nuclear", "symmetric_eigen<double, 32, true>"),
     "leading_path": ("linear_path", "leading_path<double, double, 32>"),
     "tall_path": ("linear_path", "tall_path<double, double, 32>"),
+    "solve_left": ("alternating", "solve_left<double, 32>"),
 }
 
 
@@ -449,7 +454,7 @@ def barriers():
     for name in cuda.sources():
         kernel = "nuclear_norms"
         for which, before in enumerate(with_reduction(name).split(BARRIER)[:-1]):
-            kernel = (re.findall(r"__launch_bounds__\(THREADS\)\n(\w+)\(", before) or [kernel])[-1]
+            kernel = (re.findall(r"__launch_bounds__\(.*\)\n(\w+)\(", before) or [kernel])[-1]
             yield pytest.param(name, which, kernel, id=f"{kernel}-{which}")
 
 

@@ -36,7 +36,9 @@ __all__ = [
     "leading_path",
     "module",
     "nuclear_norms",
+    "solve_left",
     "sources",
+    "symmetric_eigen",
     "symmetric_eigenvalues",
     "tall_path",
 ]
@@ -140,6 +142,38 @@ def symmetric_eigenvalues(stack: cupy.ndarray) -> cupy.ndarray:
     ValueError, ImportError, RuntimeError
         As for `nuclear_norms`.
     """
+    return _symmetric(stack, vectors=False)[0]
+
+
+def symmetric_eigen(stack: cupy.ndarray) -> tuple[cupy.ndarray, cupy.ndarray]:
+    """Eigenvalues and eigenvectors of every symmetric matrix of a stack, on the GPU.
+
+    As `symmetric_eigenvalues`, the rotations applied to the vectors as well; above a side of 64
+    ``cupy.linalg.eigh``. Rows and columns of zeros keep exact unit vectors.
+
+    This path has not yet been run on a device.
+
+    Parameters
+    ----------
+    stack : cupy.ndarray, shape (b, n, n)
+        float32 or float64; only the lower triangles are read.
+
+    Returns
+    -------
+    values : cupy.ndarray, shape (b, n)
+        Ascending, of the dtype of ``stack``. NaN where the matrix holds a NaN or an infinity.
+    vectors : cupy.ndarray, shape (b, n, n)
+        In columns, in the order of the values.
+
+    Raises
+    ------
+    ValueError, ImportError, RuntimeError
+        As for `nuclear_norms`.
+    """
+    return _symmetric(stack, vectors=True)
+
+
+def _symmetric(stack: cupy.ndarray, vectors: bool) -> tuple[cupy.ndarray, cupy.ndarray | None]:
     _check_stack(stack, "stack", "(b, n, n)")
     if stack.shape[1] != stack.shape[2]:
         raise ValueError(
@@ -147,17 +181,83 @@ def symmetric_eigenvalues(stack: cupy.ndarray) -> cupy.ndarray:
         )
     cupy = _load.require_device()
     with _load.device_of(stack):
-        if stack.size == 0:
-            return cupy.empty(stack.shape[:2], dtype=stack.dtype)
         n_matrices, n, _ = stack.shape
-        if n > _LARGEST:
-            return cupy.linalg.eigvalsh(stack)
-        stack = cupy.ascontiguousarray(stack)
-        out = cupy.empty((n_matrices, n), dtype=stack.dtype)
-        expression = f"symmetric_eigenvalues<{_load.SCALARS[stack.dtype]}, {_side(n)}>"
-        arguments = (stack, np.int64(n_matrices), np.int32(n), out)
-        _load.launch("nuclear", expression, n_matrices, arguments)
-    return out
+        if stack.size and n > _LARGEST:
+            return cupy.linalg.eigh(stack) if vectors else (cupy.linalg.eigvalsh(stack), None)
+        values = cupy.empty((n_matrices, n), dtype=stack.dtype)
+        found = cupy.empty(stack.shape, dtype=stack.dtype) if vectors else None
+        if stack.size:
+            template = f"{_load.SCALARS[stack.dtype]}, {_side(n)}, {str(vectors).lower()}"
+            written = values if found is None else found  # without vectors it is not touched
+            arguments = (cupy.ascontiguousarray(stack), np.int64(n_matrices), np.int32(n))
+            _load.launch(
+                "nuclear", f"symmetric_eigen<{template}>", n_matrices, (*arguments, values, written)
+            )
+    return values, found
+
+
+def solve_left(
+    a: cupy.ndarray, b: cupy.ndarray, rows: Sequence[int], columns: Sequence[int]
+) -> tuple[cupy.ndarray, cupy.ndarray]:
+    """``pinv(a) @ b`` for a stack of small systems of full rank, on the GPU.
+
+    A Householder QR factorization in shared memory, of the transpose where a system has more
+    columns than rows: least squares there, the solution of minimum norm here.
+
+    This path has not yet been run on a device.
+
+    Parameters
+    ----------
+    a : cupy.ndarray, shape (s, m, n)
+        float32 or float64; m and n at most 64.
+    b : cupy.ndarray, shape (s, m, c)
+        Of the dtype of ``a``.
+    rows, columns : sequence of int, shape (s,)
+        How much of every matrix is in use; the rest is not read.
+
+    Returns
+    -------
+    x : cupy.ndarray, shape (s, n, c)
+        Zero beyond the columns in use. NaN where ``a`` holds a NaN or an infinity.
+    share : cupy.ndarray, shape (s,)
+        Smallest over largest diagonal entry of the triangular factor, 0 for a matrix of zeros.
+        Where it is near the rounding error the rank is not full and ``x`` means nothing.
+
+    Raises
+    ------
+    ValueError, ImportError, RuntimeError
+        As for `nuclear_norms`.
+    """
+    _check_stack(a, "a", "(s, m, n)")
+    _check_stack(b, "b", "(s, m, c)")
+    if max(a.shape[1:]) > _LARGEST:
+        raise ValueError(
+            f"a must hold matrices of at most {_LARGEST} rows and columns, got "
+            f"{a.shape[1]} x {a.shape[2]}; for larger ones use cupy.linalg.qr"
+        )
+    if a.shape[:2] != b.shape[:2] or a.dtype != b.dtype:
+        raise ValueError(
+            f"b must have the first two sizes and the dtype of a, {a.shape[:2]} and {a.dtype}, "
+            f"got {b.shape[:2]} and {b.dtype}"
+        )
+    sizes = [np.asarray(size, dtype=np.int32) for size in (rows, columns)]
+    for name, size, most in zip(("rows", "columns"), sizes, a.shape[1:], strict=True):
+        if size.shape != (len(a),) or (size.size and not 1 <= size.min() <= size.max() <= most):
+            raise ValueError(
+                f"{name} must be {len(a)} numbers from 1 to {most}, the size of a, got "
+                f"{size.tolist()}"
+            )
+    cupy = _load.require_device()
+    with _load.device_of(a):
+        n_systems, m, n = a.shape
+        x = cupy.empty((n_systems, n, b.shape[2]), dtype=a.dtype)
+        share = cupy.empty(n_systems, dtype=a.dtype)
+        if n_systems:
+            arrays = (*map(cupy.ascontiguousarray, (a, b)), *map(cupy.asarray, sizes), x, share)
+            integers = (np.int64(n_systems), *(np.int32(size) for size in (m, n, b.shape[2])))
+            expression = f"solve_left<{_load.SCALARS[a.dtype]}, {_side(max(m, n))}>"
+            _load.launch("alternating", expression, n_systems, (*arrays, *integers))
+    return x, share
 
 
 def _check_path(kernel, inputs, f, y, wanted, limit, dtype) -> None:

@@ -24,6 +24,9 @@ MAX_BLOCKS = 65_535
 PATHS = (("double", "double"), ("double", "float"), ("float", "float"))
 
 _INSTANTIATIONS = {
+    "alternating": tuple(
+        f"solve_left<{scalar}, {side}>" for scalar in SCALARS.values() for side in SIDES
+    ),
     "linear_path": tuple(
         f"{kernel}<{scalar}, {cell}, {side}>"
         for kernel in ("leading_path", "tall_path")
@@ -34,7 +37,8 @@ _INSTANTIATIONS = {
         kernel.format(scalar=scalar, side=side)
         for kernel in (
             "nuclear_norms<{scalar}, {side}, {side}>",
-            "symmetric_eigenvalues<{scalar}, {side}>",
+            "symmetric_eigen<{scalar}, {side}, false>",
+            "symmetric_eigen<{scalar}, {side}, true>",
         )
         for scalar in SCALARS.values()
         for side in SIDES

@@ -1,5 +1,5 @@
 // nuclear_norms: the sum of singular values of every matrix of a stack.
-// symmetric_eigenvalues: the eigenvalues of every symmetric matrix of a stack.
+// symmetric_eigen: the eigenvalues, and the eigenvectors if VECTORS, of every symmetric matrix.
 // One block per matrix.
 #include "include/block.cuh"
 #include "include/jacobi.cuh"
@@ -79,15 +79,19 @@ nuclear_norms(const T* stack, long long n_matrices, int rows, int cols,
 }
 
 // stack: (n_matrices, n, n), n <= SIDE, an even number; the lower triangles are read.
-// out: (n_matrices, n), ascending. A matrix with a NaN or an infinity gives NaN.
-template <typename T, int SIDE>
-__global__ void __launch_bounds__(THREADS)
-symmetric_eigenvalues(const T* stack, long long n_matrices, int n, T* out) {
+// values: (n_matrices, n), ascending; vectors: (n_matrices, n, n), in columns, not touched without
+// VECTORS. A matrix with a NaN or an infinity gives NaN. The vectors are rotated in global memory,
+// as rows: with them in it, the shared memory would not hold a side of 64 in float64. Aiming at more
+// than four blocks to a multiprocessor the compiler would spill registers.
+template <typename T, int SIDE, bool VECTORS>
+__global__ void __launch_bounds__(THREADS, 4)
+symmetric_eigen(const T* stack, long long n_matrices, int n, T* values, T* vectors) {
     using Op = fastgen::NuclearOp<T>;
     constexpr int LD = SIDE | 1;
     constexpr int MAX_SWEEPS = 30;  // eight or so are used
     __shared__ T a[SIDE * LD];
     __shared__ fastgen::JacobiRotation<T> rotation[SIDE / 2];
+    __shared__ int place[VECTORS ? SIDE : 1];
     const int thread = static_cast<int>(threadIdx.x);
     const int even = n + n % 2;  // a row and a column of zeros join an odd number
     const int half = even / 2;
@@ -100,8 +104,17 @@ symmetric_eigenvalues(const T* stack, long long n_matrices, int n, T* out) {
         }
         largest = fastgen::block_reduce(largest, Op::larger);
         if (largest == T(0) || !Op::is_finite(largest)) {  // the same branch in the whole block
-            for (int i = thread; i < n; i += THREADS) out[m * n + i] = largest - largest;
+            for (int i = thread; i < n; i += THREADS) values[m * n + i] = largest - largest;
+            if constexpr (VECTORS) {
+                for (int i = thread; i < n * n; i += THREADS) {
+                    vectors[m * n * n + i] = T(i / n == i % n) + (largest - largest);
+                }
+            }
             continue;
+        }
+        T* v = vectors + m * n * n;
+        if constexpr (VECTORS) {
+            for (int i = thread; i < n * n; i += THREADS) v[i] = T(i / n == i % n);
         }
         for (int i = thread; i < even * even; i += THREADS) {
             const int row = i / even > i % even ? i / even : i % even;
@@ -152,6 +165,12 @@ symmetric_eigenvalues(const T* stack, long long n_matrices, int n, T* out) {
                     a[x.q * LD + y.p] = a[y.p * LD + x.q] = qp;
                     a[x.q * LD + y.q] = a[y.q * LD + x.q] = qq;
                 }
+                if constexpr (VECTORS) {
+                    for (int e = thread; e < half * n; e += THREADS) {
+                        const fastgen::JacobiPair x(e / n, round, even);
+                        if (x.q < n) rotation[e / n].apply(v[x.p * n + e % n], v[x.q * n + e % n]);
+                    }
+                }
                 __syncthreads();
             }
         }
@@ -163,7 +182,16 @@ symmetric_eigenvalues(const T* stack, long long n_matrices, int n, T* out) {
                 const T other = a[j * LD + j];
                 rank += other < value || (other == value && j < i);
             }
-            out[m * n + rank] = largest * value;
+            values[m * n + rank] = largest * value;
+            if constexpr (VECTORS) place[i] = rank;
+        }
+        if constexpr (VECTORS) {
+            __syncthreads();  // the diagonal has been read by all
+            for (int i = thread; i < n * n; i += THREADS) a[i / n * LD + i % n] = v[i];
+            __syncthreads();
+            for (int i = thread; i < n * n; i += THREADS) {
+                v[i % n * n + place[i / n]] = a[i / n * LD + i % n];
+            }
         }
     }
 }

@@ -25,26 +25,28 @@ struct JacobiPair {
     }
 };
 
-// [c -s; s c] [app apq; apq aqq] [c s; -s c] is diagonal; t = s / c is the smaller root.
+// [c -s; s c] [app apq; apq aqq] [c s; -s c] is diagonal; t = s / c is the smaller root. In place of
+// c, which rounds to 1 for a small angle and would let a long product of rotations grow,
+// tau = s / (1 + c), with c = 1 - s tau (Rutishauser, Numerische Mathematik 9, 1966).
 template <typename T>
 struct JacobiRotation {
-    T c, s, t;
+    T s, t, tau;
 
     static __device__ __forceinline__ JacobiRotation of(T app, T aqq, T apq) {
-        if (apq == T(0)) return {T(1), T(0), T(0)};
-        const T tau = (aqq - app) / (T(2) * apq);
-        const T size = tau < T(0) ? -tau : tau;
-        const T smaller = T(1) / (size + jacobi_root(T(1) + tau * tau));
-        const T t = tau < T(0) ? -smaller : smaller;
+        if (apq == T(0)) return {T(0), T(0), T(0)};
+        const T ratio = (aqq - app) / (T(2) * apq);
+        const T size = ratio < T(0) ? -ratio : ratio;
+        const T smaller = T(1) / (size + jacobi_root(T(1) + ratio * ratio));
+        const T t = ratio < T(0) ? -smaller : smaller;
         const T c = T(1) / jacobi_root(T(1) + t * t);
-        return {c, t * c, t};
+        return {t * c, t, t * c / (T(1) + c)};
     }
 
     // (x, y) becomes (c x - s y, s x + c y).
     __device__ __forceinline__ void apply(T& x, T& y) const {
         const T a = x;
-        x = c * a - s * y;
-        y = s * a + c * y;
+        x -= s * (y + tau * a);
+        y += s * (a - tau * y);
     }
 };
 
