@@ -1,0 +1,125 @@
+"""How many components a nonparametric mixture should have."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _validate
+from ._evaluation import effective_parameters
+
+if TYPE_CHECKING:
+    import xarray
+
+_PENALTIES = {"aic": lambda n: 2.0, "bic": np.log}
+
+
+def select_components(
+    X: Any,
+    candidates: Any,
+    *,
+    criterion: str = "heldout",
+    n_splits: int = 5,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    **parameters: Any,
+) -> xarray.Dataset:
+    """Compare numbers of components of a :class:`NonparametricMixture`.
+
+    Parameters
+    ----------
+    X : array-like (n_samples, n_features)
+    candidates : int or iterable of int
+        Numbers of components.
+    criterion : {"heldout", "bic", "aic"}, default "heldout"
+        "heldout": mean log density of rows that were left out, over folds. "bic" and "aic" charge
+        the objective with an effective number of parameters: of each component and block the sum,
+        over its entries, of the share of the entry's own kernel in the density there, less one;
+        and one less than the number of components for the weights.
+    n_splits : int, default 5
+        Folds of "heldout", of shuffled rows.
+    random_state : int, numpy.random.Generator, RandomState or None
+        Of the folds and starts; the same for all candidates.
+    n_jobs : int, optional
+        Fits in parallel threads.
+    **parameters
+        Of :class:`NonparametricMixture`, except those above and centres or posteriors as ``init``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``n_components``, sorted, and for "heldout" ``fold``; variables
+
+        - ``score``: larger is better; the mean log density per row left out, or minus BIC or AIC;
+        - ``converged``: whether the fit converged;
+        - ``n_parameters``: effective number, only for "bic" and "aic".
+
+        The attribute ``best`` is the number of components of the largest mean score. For "heldout"
+        a smaller number within one standard error may serve as well.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.mixture.nonparametric import select_components
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 3)) + 6 * rng.integers(0, 2, (200, 1))
+    >>> found = select_components(X, [1, 2], random_state=0)
+    >>> found.attrs["best"]
+    2
+    """
+    import joblib
+    import xarray
+
+    from ._nonparametric import seed_sequence
+
+    counts = _validate.positive_integers(candidates, "candidates")
+    _validate.one_of(criterion, "criterion", ("heldout", "bic", "aic"))
+    rows = _validate.data_matrix(X, "X")
+    folds = [np.zeros(len(rows), dtype=bool)]
+    entropy = seed_sequence(random_state).generate_state(2)
+    if criterion == "heldout":
+        n_splits = _validate.integer(n_splits, "n_splits", minimum=2)
+        if n_splits > len(rows):
+            raise ValueError(f"n_splits must be at most the {len(rows)} rows of X, got {n_splits}")
+        order = np.random.default_rng(entropy[0]).permutation(len(rows))
+        folds = [np.isin(np.arange(len(rows)), part) for part in np.array_split(order, n_splits)]
+    seed = int(entropy[1])
+    jobs = [(int(count), fold) for count in counts for fold in folds]
+    found = joblib.Parallel(n_jobs=n_jobs, require="sharedmem")(
+        joblib.delayed(_score)(rows, fold, count, criterion, seed, parameters)
+        for count, fold in jobs
+    )
+    dims = ("n_components", "fold") if criterion == "heldout" else ("n_components",)
+    shape = (len(counts), len(folds))[: len(dims)]
+    scores, converged, sizes = (np.reshape(column, shape) for column in zip(*found, strict=True))
+    variables = {"score": (dims, scores), "converged": (dims, converged)}
+    if criterion != "heldout":
+        variables["n_parameters"] = (dims, sizes)
+    means = scores.reshape(len(counts), -1).mean(axis=1)
+    attributes = {"criterion": criterion, "best": int(counts[means.argmax()])}
+    return xarray.Dataset(variables, {"n_components": counts}, attributes)
+
+
+def _score(rows, left_out, n_components, criterion, seed, parameters) -> tuple:
+    """Score of one fit, whether it converged, and its effective number of parameters."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    from .nonparametric import NonparametricMixture
+
+    with warnings.catch_warnings():
+        # the result tells which did not converge
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = NonparametricMixture(n_components, random_state=seed, **parameters)
+        fit.fit(rows[~left_out])
+    if criterion == "heldout":
+        return fit.score(rows[left_out]), fit.converged_, np.nan
+    size = effective_parameters(fit._fitted)
+    penalty = _PENALTIES[criterion](len(rows))
+    return 2 * fit.objective_[-1] - penalty * size, fit.converged_, size
