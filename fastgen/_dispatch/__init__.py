@@ -18,7 +18,7 @@ import numpy as np
 LANE_COLUMNS = 160
 LANES = 8
 # Relative error of a nuclear norm from the Gram matrix beyond which the SVD is taken instead.
-_GRAM_TOLERANCE = 1e-11
+GRAM_TOLERANCE = 1e-11
 
 
 @functools.cache
@@ -109,22 +109,11 @@ def nuclear_lanes(stack: np.ndarray) -> np.ndarray:
 
 
 def nuclear_from_gram(gram: np.ndarray) -> float | None:
-    """Trace of the square root of a Gram matrix, or None where squaring cost too many digits.
-
-    An eigenvalue is wrong by about eps times the largest one, its root by that over twice the root.
-    Errors of either sign add up in squares; those of eigenvalues that are all error, in full.
-    """
-    from fastgen.kernels.cpu.linear_frame import symmetric_eigenvalues
-
-    roots = np.sqrt(np.clip(symmetric_eigenvalues(gram), 0, None))
-    total = roots.sum()
-    if total == 0:
-        return 0.0
-    noise = 4 * np.finfo(np.float64).eps * roots[-1] ** 2
-    floor = np.sqrt(noise)
-    lost = int(np.searchsorted(roots, floor))
-    wrong = lost * floor + noise * np.sqrt((0.25 / roots[lost:] ** 2).sum())
-    return float(total) if wrong <= _GRAM_TOLERANCE * total else None
+    """Trace of the square root of a Gram matrix, or None where squaring cost too many digits."""
+    frame = linear_frame()
+    roots = np.sqrt(np.clip(frame.symmetric_eigenvalues(gram), 0, None))
+    total = float(roots.sum())
+    return total if total == 0 or frame.gram_error(roots) <= GRAM_TOLERANCE * total else None
 
 
 def nuclear_lapack(matrix: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Norms along nested latent dimensions: kernels when small, LAPACK when large.
 
-See ``kernels/cpu/linear_path.py`` for the mathematics of ``leading`` and ``tall``.
+See ``kernels/cpu/linear_path.py`` for the mathematics of ``leading`` and ``tall``,
+``kernels/cpu/secular.py`` for that of closely spaced k > n.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from .. import _dispatch
+from .._dispatch import linear_path
 
 LANES = _dispatch.LANES
 
@@ -82,21 +84,31 @@ def tall(
     ``r`` (n, n) is the triangular factor before any of ``rows`` (m, n) is added; ``counts`` says
     after how many rows each value is wanted (ascending). ``f`` and ``y`` are upper trapezoidal.
     """
-    if counts.size == 0:
-        return np.empty(0), np.empty(0)
-    r, rows = r.copy(), rows.copy()
-    if _is_small(f.shape[0]) and _is_small(r.shape[0]):
-        nuclear, squares = np.empty(counts.size), np.empty(counts.size)
-        _dispatch.tall_path(r, rows, counts, f, y, dtype, nuclear, squares)
+    nuclear, squares = np.empty(counts.size), np.empty(counts.size)
+    if len(f) == 0:
+        nuclear[:], squares[:] = 0.0, 0.0
         return nuclear, squares
-    return _tall_gram(r, rows, counts, f, y)
+    r, rows = r.copy(), rows.copy()
+    done = 0
+    for run, dense in linear_path.dense_runs(counts, len(r)):
+        between = rows[done : counts[run][-1]]
+        out = nuclear[run], squares[run]
+        if dense:
+            linear_path.dense_path(r, between, counts[run] - done, f, y, *out)
+        elif _is_small(len(f)) and _is_small(len(r)):
+            _dispatch.tall_path(r, between, counts[run] - done, f, y, dtype, *out)
+        else:
+            r = _tall_gram(r, between, counts[run] - done, f, y, *out)
+        done = counts[run][-1]
+    return nuclear, squares
 
 
-def _tall_gram(r, rows, counts, f, y):
+def _tall_gram(r, rows, counts, f, y, nuclear, squares):
     """Gram matrices of f inv(R), from the last count down, each the next plus positive updates.
 
     ``inv(R_k^T R_k) - inv(R_l^T R_l) = U U^T`` for l > k with U from the rows between. Going up in
     k would subtract and lose digits below the peak. Where the Gram matrix is too coarse, the SVD.
+    Returns R after the last count.
     """
     start_r, both = r, np.vstack([f, y])
     steps = np.diff(counts, prepend=0)
@@ -113,7 +125,6 @@ def _tall_gram(r, rows, counts, f, y):
             updates.append(blas.dtrsm(1.0, inner, both @ back.T, side=1, lower=1, trans_a=1))
         r = add_rows(r.copy(), block.copy())
     fresh[counts.size - 1] = solve_right(both, r)
-    nuclear, squares = np.empty(counts.size), np.empty(counts.size)
     coarse = []
     for v in range(counts.size - 1, -1, -1):
         change = fresh[v] if v in fresh else updates[v]
@@ -127,12 +138,12 @@ def _tall_gram(r, rows, counts, f, y):
             coarse.append(v)
         else:
             nuclear[v] = value
-    r, done = start_r, 0
+    last_r, r, done = r, start_r, 0
     for v in reversed(coarse):
         r = add_rows(r.copy(), rows[done : counts[v]].copy())
         done = counts[v]
         nuclear[v] = np.linalg.svd(solve_right(f, r), compute_uv=False).sum()
-    return nuclear, squares
+    return last_r
 
 
 def add_rows(r: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+# Columns of a triangular factor that are worked on together.
+_PANEL = 32
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _tail_sums(values):
@@ -156,3 +159,111 @@ def principal_frame(x, factor, tolerance):
 def symmetric_eigenvalues(a):
     """Ascending eigenvalues of a symmetric matrix; unlike NumPy's, never under the lock."""
     return np.linalg.eigvalsh(a)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def gram_error(roots):
+    """Error of the sum of the roots (ascending) of computed eigenvalues of a Gram matrix.
+
+    An eigenvalue is wrong by about eps times the largest one, its root by that over twice the root.
+    Errors of either sign add up in squares; those of eigenvalues that are all error, in full.
+    """
+    noise = 4 * np.finfo(np.float64).eps * roots[-1] ** 2
+    floor = np.sqrt(noise)
+    lost = 0
+    spread = 0.0
+    for x in roots:
+        if x < floor:
+            lost += 1
+        else:
+            spread += 0.25 / (x * x)
+    return lost * floor + noise * np.sqrt(spread)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def upper_inverse(upper):
+    """Inverse of an upper triangular matrix (n, n), by blocks of rows from the last up."""
+    n = upper.shape[0]
+    inverse = np.zeros((n, n))
+    start = n
+    while start > 0:
+        stop = start
+        start = max(0, stop - _PANEL)
+        corner = np.zeros((stop - start, stop - start))
+        for i in range(stop - 1, start - 1, -1):
+            scale = 1 / upper[i, i]
+            for j in range(i + 1, stop):
+                x = upper[i, j] * scale
+                for col in range(j, stop):
+                    corner[i - start, col - start] -= x * corner[j - start, col - start]
+            corner[i - start, i - start] = scale
+        if stop < n:
+            beyond = np.dot(np.ascontiguousarray(upper[start:stop, stop:]), inverse[stop:])
+            np.dot(-corner, beyond, inverse[start:stop])
+        inverse[start:stop, start:stop] = corner
+    return inverse
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _eliminate(triangle, panel, tau):
+    """Householder QR of a triangle (w, w) on a panel (m, w), which keeps the vectors' tails."""
+    m, width = panel.shape
+    dots = np.empty(width)
+    for j in range(width):
+        below = 0.0
+        for i in range(m):
+            below += panel[i, j] * panel[i, j]
+        tau[j] = 0.0
+        if below == 0:
+            continue
+        head = triangle[j, j]
+        size = np.sqrt(head * head + below)
+        size = -size if head > 0 else size
+        tau[j] = (size - head) / size
+        triangle[j, j] = size
+        scale = 1 / (head - size)
+        for col in range(j + 1, width):
+            dots[col] = triangle[j, col]
+        for i in range(m):
+            v = panel[i, j] * scale
+            panel[i, j] = v
+            for col in range(j + 1, width):
+                dots[col] += v * panel[i, col]
+        for col in range(j + 1, width):
+            dots[col] *= tau[j]
+            triangle[j, col] -= dots[col]
+        for i in range(m):
+            v = panel[i, j]
+            for col in range(j + 1, width):
+                panel[i, col] -= v * dots[col]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def absorb_rows(r, rows):
+    """As ``linear_path.add_rows``, for many rows at once: blocked Householder reflections.
+
+    A product of reflections is ``I - V S V^T`` with S upper triangular (Schreiber and Van Loan,
+    SIAM J. Sci. Stat. Comput. 10 (1989)).
+    """
+    n = r.shape[0]
+    for start in range(0, n, _PANEL):
+        stop = min(start + _PANEL, n)
+        width = stop - start
+        panel = rows[:, start:stop].copy()
+        tau = np.empty(width)
+        _eliminate(r[start:stop, start:stop], panel, tau)
+        if stop == n:
+            break
+        inner = np.dot(panel.T, panel)
+        middle = np.zeros((width, width))
+        for j in range(width):
+            middle[j, j] = tau[j]
+            for i in range(j):
+                x = 0.0
+                for a in range(i, j):
+                    x += middle[i, a] * inner[a, j]
+                middle[i, j] = -tau[j] * x
+        rest = rows[:, stop:].copy()
+        change = np.dot(middle.T, np.dot(panel.T, rest) + r[start:stop, stop:])
+        r[start:stop, stop:] -= change
+        rows[:, stop:] -= np.dot(panel, change)

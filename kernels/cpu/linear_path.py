@@ -11,7 +11,8 @@ F upper trapezoidal, in whatever metric the rows of F carry (R_Y itself for the 
 truth's factor times Q_Y R_Y for the Wasserstein distance). Orthogonal transformations only: the
 condition number of Z is never squared, so k = n is as accurate as an SVD. Eight latent dimensions
 at a time go to ``nuclear.nuclear_norms``. Each function is one call for a whole path: threads that
-work on different trials meet at the interpreter lock as rarely as possible.
+work on different trials meet at the interpreter lock as rarely as possible. Where the k > n lie
+close together ``secular.dense_path`` lets many of them share one eigendecomposition.
 """
 
 from __future__ import annotations

@@ -1,0 +1,45 @@
+"""Finds latent dimensions close enough to share an eigendecomposition, and sends them to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+# Chosen by bench/peers/linear_path.py for n in 10..2000; see bench/results/linear.md.
+# Rows of a block: 32 + n / 3 balance the eigendecomposition, cubic in n and shared by the block,
+# with the capacitance matrices, quadratic in its rows for each of them.
+_BLOCK_ROWS = 32
+_BLOCK_SHARE = 3
+# Neighbours up to n / 16 rows apart belong together: every row costs, wanted or not.
+_GAP_SHARE = 16
+# A run shorter than max(4, 400 / n) does not repay the eigendecomposition.
+_SHORTEST_RUN = 4
+_RUN_WORK = 400
+
+
+def dense_runs(counts: np.ndarray, n_columns: int) -> Iterator[tuple[slice, bool]]:
+    """Cut ascending counts into runs, each with whether :func:`dense_path` suits it."""
+    gap = max(1, n_columns // _GAP_SHARE)
+    shortest = max(_SHORTEST_RUN, _RUN_WORK // n_columns)
+    edges = np.flatnonzero(np.diff(counts) > gap) + 1
+    start = 0
+    for run in np.split(np.arange(counts.size), edges):
+        if run.size < shortest:
+            continue
+        if run[0] > start:
+            yield slice(start, run[0]), False
+        start = run[-1] + 1
+        yield slice(run[0], start), True
+    if start < counts.size:
+        yield slice(start, counts.size), False
+
+
+def dense_path(r, rows, counts, f, y, nuclear, squares) -> None:
+    """Run ``kernels.cpu.secular.dense_path``."""
+    from fastgen.kernels.cpu import secular
+
+    from . import GRAM_TOLERANCE
+
+    longest = _BLOCK_ROWS + len(r) // _BLOCK_SHARE
+    secular.dense_path(r, rows, counts, f, y, longest, GRAM_TOLERANCE, nuclear, squares)
