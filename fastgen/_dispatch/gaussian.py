@@ -47,18 +47,24 @@ def overlaps(
         for at in range(0, len(order), _PAIRS_PER_TASK):
             chosen = order[at : at + _PAIRS_PER_TASK]
             tasks.append((_small, (rows, starts, pairs[chosen], chosen, out)))
-    tasks += [(_large, (factors, pairs[i], i, out)) for i in large]
-    if n_jobs in (None, 1) or len(tasks) == 1:
-        for work, arguments in tasks:
-            work(*arguments)
-    elif tasks:
+    many = [(_large, (factors, pairs[i], i, out)) for i in large]
+    if n_jobs in (None, 1):
+        with single_blas_thread():  # the products of small factors are too small to share
+            _run(tasks)
+        _run(many)
+    else:
         from joblib import Parallel, delayed
 
         with single_blas_thread():
             Parallel(n_jobs=n_jobs, require="sharedmem")(
-                delayed(work)(*arguments) for work, arguments in tasks
+                delayed(work)(*arguments) for work, arguments in tasks + many
             )
     return out
+
+
+def _run(tasks: list[tuple[Callable, tuple]]) -> None:
+    for work, arguments in tasks:
+        work(*arguments)
 
 
 def _transposed(factors, used, dtype) -> tuple[np.ndarray, np.ndarray]:

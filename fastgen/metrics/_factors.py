@@ -150,7 +150,8 @@ class Covariance:
             return Root(np.sqrt(self.values / scale / scale), scale, diagonal=True)
         if self.kind == "factor":
             return _from_data(self.values / scale, scale)
-        return _from_matrix(self.values / scale / scale, scale, self.name)
+        matrix = self.values / scale / scale
+        return _from_matrix(matrix / 2 + matrix.T / 2, scale, self.name)
 
     @functools.cached_property
     def fingerprint(self) -> tuple:
@@ -341,7 +342,7 @@ def _one(value: Any, name: str) -> Covariance:
 
 
 def full(matrix: np.ndarray, name: str) -> Covariance:
-    """Check one (d, d) matrix and take its symmetric part."""
+    """Check one (d, d) matrix; what is factored is its symmetric part."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"{name} must be a square matrix (d, d), got shape {matrix.shape}")
     if not np.array_equal(matrix, matrix.T):
@@ -352,5 +353,4 @@ def full(matrix: np.ndarray, name: str) -> Covariance:
                 f"{name} must be symmetric, got entries that differ from their mirror by "
                 f"{gap:.2g} of the largest; pass (C + C.T) / 2 if that is meant"
             )
-        matrix = matrix / 2 + matrix.T / 2
     return Covariance("full", matrix, name)

@@ -17,6 +17,8 @@ from ._factors import Covariance, Root
 _TINY = np.finfo(np.float64).tiny
 # Of an eigenvalue, relative to the largest, from a Gram matrix of d columns: this times sqrt(d).
 _EIGENVALUE_ERROR = 8 * np.finfo(np.float64).eps
+# Of a trace of a product of symmetric roots in single precision, relative to their norms.
+_SINGLE_ERROR = 16 * float(np.finfo(np.float32).eps)
 
 
 def mean_costs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -119,7 +121,8 @@ class PairParts:
         scale = max(a.scale, b.scale)
         x, y = a.scale / scale, b.scale / scale
         part = x * x * a.trace + y * y * b.trace - 2 * x * y * overlap
-        self.clamped = max(self.clamped, -part * scale * scale)
+        if part < 0:
+            self.clamped = max(self.clamped, -part * scale * scale)
         return float(squared_scale(np.float64(max(part, 0.0)), np.float64(scale)))
 
 
@@ -135,11 +138,11 @@ def bounds(left: Sequence[Covariance], right: Sequence[Covariance]):
 
     sum_a (sqrt l_a(A) - sqrt l_a(B))^2 <= part <= |A^{1/2} - B^{1/2}|_F^2: von Neumann's trace
     inequality, and |X|_* >= tr X. Both are widened by what rounding may have moved. The symmetric
-    roots of one side are kept, those of the other pass by one at a time.
+    roots of one side are kept, in single precision, those of the other pass by one at a time.
     """
     distinct, rows, columns = classes(left, right)
     ours = np.unique(rows)
-    kept = np.empty((len(ours), left[0].dim, left[0].dim))
+    kept = np.empty((len(ours), left[0].dim, left[0].dim), np.float32)
     spectra = []
     for place, a in zip(kept, ours, strict=True):
         spectrum, place[:] = _spectrum(distinct[a].root)
@@ -149,7 +152,7 @@ def bounds(left: Sequence[Covariance], right: Sequence[Covariance]):
         at = np.searchsorted(ours, b)
         shared = at < len(ours) and ours[at] == b
         spectrum, root = (spectra[at], kept[at]) if shared else _spectrum(distinct[b].root)
-        traces = kept.reshape(len(ours), -1) @ root.ravel()
+        traces = kept.reshape(len(ours), -1) @ root.astype(np.float32).ravel()
         for i, a in enumerate(ours):
             if a != b:
                 cells = np.ix_(rows == a, columns == b)
@@ -191,6 +194,7 @@ def _bracket(a: Root, b: Root, of_a, of_b, trace: float) -> tuple[float, float]:
     slack = of_a[:, 0] @ of_b[:, 1] + of_a[:, 1] @ of_b[:, 0] + of_a[:, 1] @ of_b[:, 1]
     loose = np.linalg.norm(of_a[:, 1]) * np.linalg.norm(of_b[:, 0])
     loose += np.linalg.norm(of_a[:, 0]) * np.linalg.norm(of_b[:, 1])
+    loose += _SINGLE_ERROR * np.sqrt(a.trace * b.trace)
     rounding = _EIGENVALUE_ERROR * total
     lower = total - 2 * x * y * (of_a[:, 0] @ of_b[:, 0] + slack) - rounding
     upper = total - 2 * x * y * (trace - loose) + rounding

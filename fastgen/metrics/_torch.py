@@ -36,7 +36,7 @@ class Component:
 
     @functools.cached_property
     def inverse(self) -> torch.Tensor:
-        """Pseudo-inverse of the factor, whose columns are orthogonal: `_device.root` made them so."""
+        """Pseudo-inverse of the factor, whose columns `_device.root` made orthogonal."""
         squares = (self.factor**2).sum(dim=0)
         return (self.factor / squares).T
 

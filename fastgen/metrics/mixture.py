@@ -21,10 +21,10 @@ from ._factors import Covariance, covariance_list, mean_matrix, real_array, weig
 from ._pairs import PairParts, bounds, mean_costs
 from .gaussian import check_dtype, dist_bures_squared, same_dimension
 
-# Distinct pairs per component above which bounds cost less than the pairs they spare
+# Bounds take an eigenproblem per component, and spare about half of the pairs: they pay where the
+# pairs, by the cube of their rank, are this many times the components, by that of the dimension
 # (bench/peers/bures.py).
-_LAZY_PAIRS = 10
-_MAX_CELLS = 100_000
+_LAZY_GAIN = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,10 +212,8 @@ def mw2(
     parts = PairParts(first.components, second.components, check_dtype(dtype), n_jobs)
     between = mean_costs(first.means_, second.means_)
     p, q = first.weights_, second.weights_
-    diagonal = all(c.kind == "diagonal" for c in parts.distinct)
     if method == "auto":
-        many = between.size > _LAZY_PAIRS * sum(between.shape)
-        method = "lazy" if many and not diagonal else "dense"
+        method = "lazy" if _bounds_pay(first, second) else "dense"
     if method == "lazy":
         low, high = (between + part for part in bounds(first.components, second.components))
         found, costs, exact = _transport.solve_lazily(
@@ -239,6 +237,16 @@ def mw2(
         gmm1,
         gmm2,
     )
+
+
+def _bounds_pay(first: Parsed, second: Parsed) -> bool:
+    """Whether bounds cost less than the pairs they are expected to spare."""
+    sides = first.components, second.components
+    if any(c.kind == "diagonal" for side in sides for c in side):
+        return False
+    pairs = len(sides[0]) * len(sides[1])
+    rank = np.mean([c.root.rank for side in sides for c in side])
+    return pairs * rank**3 > _LAZY_GAIN * sum(map(len, sides)) * sides[0][0].dim ** 3
 
 
 def _mw2_device(gmm1: Any, gmm2: Any) -> MW2Result:
