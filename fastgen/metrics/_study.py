@@ -1,0 +1,183 @@
+"""How FID and WaM respond to the same perturbation, with the floors of both beside them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastgen import _validate
+from fastgen._dispatch import to_host
+
+from . import _fits, _floor
+from ._moments import moment_distance
+from .gaussian import same_dimension
+from .mixture import mw2
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["ratio_study"]
+
+_FITS = ("separate", "shared")
+
+
+def ratio_study(
+    reference: Any,
+    original: Any,
+    perturb: Callable[[float, np.random.Generator], Any] | None = None,
+    *,
+    levels: Sequence[float],
+    n_components: Sequence[int] = (1, 5, 10, 20),
+    fits: Sequence[str] = _FITS,
+    n_trials: int = 1,
+    covariance_type: str = "full",
+    reg_covar: float = 1e-6,
+    tol: float = 1e-3,
+    max_iter: int = 100,
+    n_init: int = 1,
+    random_state: Any = None,
+) -> xarray.Dataset:
+    """FID and WaM^2 of perturbed features, by level, number of components and way of fitting.
+
+    The paper on WaM (Luzi et al., 2023, section 4) compares by ``R = R_FID / R_WaM``, the ratio of
+    the factors by which a perturbation raises both distances. A distance with a large floor rises
+    by a small factor whatever its sensitivity: ``ratio_debiased``, the ratio of the perturbed
+    distances less their floors, says which of the two responds more.
+
+    Parameters
+    ----------
+    reference, original : array (n, d)
+        Features of the set that all others are compared with, and of the set that is perturbed.
+    perturb : callable (level, rng) -> array (n, d), optional
+        Features of the perturbed set. By default ``original`` plus normal noise of standard
+        deviation ``level``; to perturb images, perturb them and extract features.
+    levels : sequence of float
+        Positive. Level 0, the original, is added.
+    n_components : sequence of int, default (1, 5, 10, 20)
+    fits : sequence of "separate" and "shared"
+        As ``shared_fit`` of `wam`.
+    n_trials : int, default 1
+        Repetitions with other fits and other noise on the same data.
+    covariance_type, reg_covar, tol, max_iter, n_init
+        As for `wam`.
+    random_state : int, numpy.random.Generator or None
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions ``fit``, ``n_components``, ``level``, ``trial``; variables ``fid``, ``wam2``,
+        ``fid_floor``, ``wam2_floor`` (of halves of the reference, as in `wam`), ``r_fid``,
+        ``r_wam`` (factors over level 0), ``ratio`` (their ratio R, NaN at level 0) and
+        ``ratio_debiased``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `wam`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.metrics._study import ratio_study
+    >>> rng = np.random.default_rng(0)
+    >>> first, second = rng.standard_normal((2, 400, 3))
+    >>> found = ratio_study(first, second, levels=[0.5, 1.0], n_components=[1, 2], random_state=0)
+    >>> dict(found.wam2.sizes)
+    {'fit': 2, 'n_components': 2, 'level': 3, 'trial': 1}
+    >>> bool((found.wam2_floor.sel(n_components=2) > found.fid_floor).all())
+    True
+    """
+    import xarray
+
+    reference = _validate.data_matrix(to_host(reference), "reference")
+    original = _validate.data_matrix(to_host(original), "original")
+    same_dimension(reference, original, "reference", "original")
+    ks = _validate.positive_integers(n_components, "n_components")
+    levels = [0.0, *_levels(levels)]
+    fits = [_validate.one_of(fit, "fits", _FITS) for fit in fits]
+    options = _fits.Options(covariance_type, reg_covar, tol, max_iter, n_init)
+    n_trials = _validate.integer(n_trials, "n_trials")
+    if perturb is None:
+
+        def perturb(level, rng):
+            return original + level * rng.standard_normal(original.shape)
+
+    shape = len(fits), len(ks), len(levels), n_trials
+    wam2, wam2_floor = np.empty(shape), np.empty((*shape[:2], n_trials))
+    fid, fid_floor = np.empty((len(levels), n_trials)), np.empty(n_trials)
+    with warnings.catch_warnings():
+        # The study is of what these warn of.
+        warnings.filterwarnings("ignore", category=UserWarning, module="fastgen")
+        for trial, rng in enumerate(np.random.default_rng(random_state).spawn(n_trials)):
+            sets = [original]
+            for level in levels[1:]:
+                rows = _validate.data_matrix(to_host(perturb(level, rng)), "the perturbed set")
+                same_dimension(reference, rows, "reference", "the perturbed set")
+                sets.append(rows)
+            fid[:, trial] = [moment_distance(reference, rows, reg_covar) for rows in sets]
+            for i, fit in enumerate(fits):
+                for j, k in enumerate(ks.tolist()):
+                    cell = _cell(reference, sets, k, fit == "shared", options, rng)
+                    wam2[i, j, :, trial], floors = cell
+                    wam2_floor[i, j, trial], fid_floor[trial] = floors.wam2, floors.fid
+    dims = ("fit", "n_components", "level", "trial")
+    found = xarray.Dataset(
+        {
+            "fid": (dims[2:], fid),
+            "wam2": (dims, wam2),
+            "fid_floor": (dims[3:], fid_floor),
+            "wam2_floor": ((*dims[:2], "trial"), wam2_floor),
+        },
+        coords={"fit": fits, "n_components": ks, "level": levels, "trial": range(n_trials)},
+        attrs={
+            "covariance_type": covariance_type,
+            "reg_covar": reg_covar,
+            "n_reference": len(reference),
+            "n_original": len(original),
+            "n_features": reference.shape[1],
+        },
+    )
+    return _with_ratios(found)
+
+
+def _levels(levels: Sequence[float]) -> list[float]:
+    found = sorted({_validate.number(level, "levels") for level in levels})
+    if not found or found[0] == 0:
+        raise ValueError(f"levels must be positive numbers, got {list(levels)}; 0 is added")
+    return found
+
+
+def _cell(reference, sets, k: int, shared: bool, options, rng):
+    """WaM^2 of all levels, and the floors, for one number of components and way of fitting."""
+    if shared:
+        pairs = [_fits.fit_pair(reference, r, k, options, shared=True, rng=rng) for r in sets]
+    else:
+        fitted = options.fit(reference, k, rng)
+        others = [options.fit(rows, k, rng) for rows in sets]
+        pairs = [_fits.Pair(fitted, other, fitted, other) for other in others]
+    values = [mw2(pair.gmm_x, pair.gmm_y).squared_distance for pair in pairs]
+    floors = _floor.from_halves(
+        reference,
+        pairs[0],
+        options,
+        shared=shared,
+        sizes=(len(reference), len(sets[0])),
+        n_splits=1,
+        rng=rng,
+    )
+    return values, floors
+
+
+def _with_ratios(found: xarray.Dataset) -> xarray.Dataset:
+    perturbed = found.level > 0
+    r_fid, r_wam = (found[name] / found[name].sel(level=0) for name in ("fid", "wam2"))
+    excess = found.fid - found.fid_floor, found.wam2 - found.wam2_floor
+    return found.assign(
+        r_fid=r_fid,
+        r_wam=r_wam,
+        ratio=(r_fid / r_wam).where(perturbed),
+        ratio_debiased=(excess[0] / excess[1]).where(perturbed),
+    )
