@@ -20,6 +20,9 @@ from fastgen import _dispatch
 # precision at the worst; beyond it the matrix is not a covariance.
 ROUNDING = 1e-6
 _EPS = np.finfo(np.float64).eps
+# A Cholesky pivot below this share of the largest entry may be rounding: without pivoting, errors
+# grow by the reciprocals of small pivots before it.
+_SUSPICIOUS = 1e-7
 # Below it the largest entry has lost digits itself; above it the absolute error of entries that
 # have is below eps times the largest one.
 _SMALLEST = np.finfo(np.float64).tiny
@@ -188,7 +191,7 @@ def _from_data(array: np.ndarray, scale: float) -> Root:
 
 
 def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
-    """Cholesky; pivoted where that meets a pivot at rounding level; eigenvectors as a last resort.
+    """Cholesky; pivoted where that meets a small pivot; eigenvectors as a last resort.
 
     Both Cholesky factorizations are backward stable, so that a badly conditioned matrix is no
     reason to leave them. The pivoted one stops at the numerical rank: what is left is checked.
@@ -196,12 +199,15 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
     from scipy.linalg import lapack
 
     d = len(matrix)
-    noise = 8 * d * _EPS * matrix.diagonal().max()
-    factor, info = lapack.dpotrf(matrix, lower=1, clean=1)
-    if info == 0 and factor.diagonal().min() ** 2 > noise:
-        return Root(factor, scale, triangular=True)
+    largest = matrix.diagonal().max()
+    noise = 8 * d * _EPS * largest
+    triangle, info = lapack.dpotrf(matrix, lower=1, clean=1)
+    if info == 0 and triangle.diagonal().min() ** 2 > _SUSPICIOUS * largest:
+        return Root(triangle, scale, triangular=True)
     # a column-major copy of the symmetric matrix: LAPACK reads its lower triangle
     factor, pivots, rank, _ = lapack.dpstrf(matrix, tol=noise, lower=1)
+    if rank == d and info == 0:
+        return Root(triangle, scale, triangular=True)
     if rank > 0:
         array = np.zeros((d, rank), order="F")
         array[pivots - 1] = np.tril(factor)[:, :rank]

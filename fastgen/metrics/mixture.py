@@ -89,7 +89,7 @@ class MW2Result:
 
     def __repr__(self) -> str:
         return (
-            f"MW2Result(squared_distance={float(self.squared_distance):.6g}, "
+            f"MW2Result(squared_distance={float(_host(self.squared_distance)):.6g}, "
             f"plan={tuple(self.plan.shape)}, n_evaluated={self.n_evaluated})"
         )
 
@@ -259,7 +259,7 @@ def _mw2_device(gmm1: Any, gmm2: Any) -> MW2Result:
     costs = module.dist_bures_squared(m1, m2, c1, c2)
     value, plan = module.transport(w1, w2, costs)
     between = module.mean_costs(m1, m2)
-    bracket = (float(value), float(value))
+    bracket = (float(_host(value)),) * 2
     exact = np.ones(tuple(costs.shape), dtype=bool)
     return MW2Result(value, plan, costs, between, exact, bracket, int(exact.sum()), 0.0, gmm1, gmm2)
 
