@@ -22,6 +22,8 @@ THRESHOLD = 1e-12
 # Numbers of a block of rows.
 _BLOCK_NUMBERS = 1 << 19
 _POWER_STEPS = 12
+# Share of responsibilities above zero from which variances come from products with all rows.
+_OVERLAP = 0.3
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def moments(data: Any, responsibilities: Any, covariance_type: str, previous: An
     Moments
         With covariances divided by the sum of the responsibilities, not regularised.
     """
-    xp, rows = data.xp, data.rows
+    xp = data.xp
     totals = responsibilities.sum(axis=1)
     if previous is None and not bool((totals > 0).all()):
         empty = [int(k) for k in np.flatnonzero(data.to_numpy(totals) == 0)]
@@ -107,25 +109,71 @@ def moments(data: Any, responsibilities: Any, covariance_type: str, previous: An
             f"n_components={len(totals)}; lower n_components or give other starting means"
         )
     safe = xp.where(totals > 0, totals, 1.0)
-    centres = (responsibilities.astype(rows.dtype, copy=False) @ rows) / safe[:, None]
-    centres = centres.astype(rows.dtype, copy=False)
-    found = data.run(
-        lambda k: _component(xp, rows, responsibilities[k], centres[k], safe[k], covariance_type),
-        range(len(totals)),
-    )
-    empty = (totals <= 0)[:, None]
-    means = xp.stack([mean for mean, _ in found]) + data.origin
+    if covariance_type == "tied" or _overlapping(xp, responsibilities, covariance_type):
+        means, covariances = _by_products(data, responsibilities, safe, covariance_type)
+    else:
+        means, covariances = _by_components(data, responsibilities, safe, covariance_type)
+    empty = totals <= 0
     if previous is not None:
-        means = xp.where(empty, previous.means, means)
+        means = xp.where(empty[:, None], previous.means, means)
     weights = totals / totals.sum()
     if covariance_type == "tied":
         offset = xp.sqrt(weights)[:, None] * (means - data.centre)
         return Moments(weights, means, data.scatter() - offset.T @ offset)
-    covariances = xp.stack([covariance for _, covariance in found])
     if previous is not None:
-        missing = empty.reshape(-1, *[1] * (covariances.ndim - 1))
-        covariances = xp.where(missing, previous.covariances, covariances)
+        empty = empty.reshape(-1, *[1] * (covariances.ndim - 1))
+        covariances = xp.where(empty, previous.covariances, covariances)
     return Moments(weights, means, covariances)
+
+
+def _overlapping(xp: ModuleType, responsibilities: Any, covariance_type: str) -> bool:
+    """Whether variances come cheaper, and no less exactly, from products with all rows.
+
+    Components that share many rows are not far apart in their own deviations, so that little
+    cancels between second moments and squared means.
+    """
+    if covariance_type == "full":
+        return False
+    return float(xp.count_nonzero(responsibilities)) > _OVERLAP * responsibilities.size
+
+
+def _by_products(data, responsibilities, totals, covariance_type):
+    """Means, and variances about them, from products with all rows; of tied only the means."""
+    xp, rows = data.xp, data.rows
+    n, d = rows.shape
+    size = block_rows(d)
+    centre = (data.centre - data.origin).astype(rows.dtype)
+
+    def part(start):
+        z = rows[start : start + size] - centre
+        share = responsibilities[:, start : start + size].astype(rows.dtype, copy=False)
+        first = share @ z
+        if covariance_type == "tied":
+            return first, None
+        z *= z
+        return first, share @ z
+
+    parts = data.run(part, range(0, n, size))
+    shift = sum(first.astype(np.float64) for first, _ in parts) / totals[:, None]
+    means = data.centre + shift
+    if covariance_type == "tied":
+        return means, None
+    second = sum(second.astype(np.float64) for _, second in parts) / totals[:, None]
+    variances = xp.maximum(second - shift**2, 0.0)
+    return means, variances.mean(axis=1) if covariance_type == "spherical" else variances
+
+
+def _by_components(data, responsibilities, totals, covariance_type):
+    """Means and covariances, each from the rows that the component has a share in."""
+    xp, rows = data.xp, data.rows
+    centres = (responsibilities.astype(rows.dtype, copy=False) @ rows) / totals[:, None]
+    centres = centres.astype(rows.dtype, copy=False)
+    found = data.run(
+        lambda k: _component(xp, rows, responsibilities[k], centres[k], totals[k], covariance_type),
+        range(len(totals)),
+    )
+    means = xp.stack([mean for mean, _ in found]) + data.origin
+    return means, xp.stack([covariance for _, covariance in found])
 
 
 def _component(xp, rows, share, centre, total, covariance_type):
@@ -135,7 +183,7 @@ def _component(xp, rows, share, centre, total, covariance_type):
     first = xp.zeros(d)
     second = xp.zeros((d, d) if covariance_type == "full" else d)
     size = block_rows(d)
-    for start in range(0, len(chosen) if covariance_type != "tied" else 0, size):
+    for start in range(0, len(chosen), size):
         part = chosen[start : start + size]
         z = rows[part]
         z -= centre
@@ -246,10 +294,12 @@ def smallest_eigenvalues(covariance_type: str, roots: np.ndarray) -> np.ndarray:
     stack = roots.reshape(-1, *roots.shape[-2:])
     out = np.empty(len(stack))
     for k, root in enumerate(stack):
+        scale = np.abs(root).max()
+        root = root / scale
         v = np.random.default_rng(0).standard_normal(len(root))
         for _ in range(_POWER_STEPS):
             v = root @ (root.T @ (v / np.linalg.norm(v)))
-        out[k] = 1 / np.linalg.norm(v)
+        out[k] = 1 / (np.linalg.norm(v) * scale**2)
     return out
 
 
