@@ -1,0 +1,278 @@
+"""Distances of Gaussians and Gaussian mixtures beside POT and the formulas of FID tools.
+
+Agreement comes first; contestants take turns, one BLAS thread for everybody. Run from anywhere:
+
+    python bench/peers/bures.py [--quick] [--memory] [--out FILE]
+
+POT's contraction costs K^2 d^4: it is timed on fewer pairs, which its line says, and its time is
+multiplied by the number of pairs (it is a sum over pairs). ``--memory`` measures instead the peak
+memory of 50 + 50 components in dimension 2048, some ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+import threadpoolctl
+from ot import gmm
+from report import environment_lines, median, span, verdict, write
+
+from fastgen.metrics import CovarianceFactor, dist_bures_squared, frechet_distance, mw2
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "bures.md"
+SEED = 0
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def covariances(rng: np.random.Generator, k: int, d: int, n: int) -> np.ndarray:
+    """Sample covariances of n draws with standard deviations i^{-1/2} in random bases."""
+    out = np.empty((k, d, d))
+    for one in out:
+        basis = np.linalg.qr(rng.standard_normal((d, d)))[0] * np.arange(1, d + 1) ** -0.5
+        x = basis @ rng.standard_normal((d, n))
+        one[:] = x @ x.T / n
+    return out
+
+
+# --- pairs of components --------------------------------------------------------------------------
+
+
+def agree(found: float, tolerance: float, what: str) -> str:
+    if not found <= tolerance:
+        sys.exit(f"{what}: fastgen and the peer differ by {found:.2g} > {tolerance:g}; not timed")
+    return f"{found:.0e}"
+
+
+def pair_case(k: int, d: int, peer_k: int, rounds: int, target: float | None) -> list[str]:
+    """All pairs of k + k components; POT with NumPy on peer_k + peer_k, with torch on all."""
+    import torch
+
+    rng = np.random.default_rng(SEED)
+    m, n = rng.standard_normal((2, k, d))
+    c, e = covariances(rng, k, d, 2 * d), covariances(rng, k, d, 2 * d)
+    few = m[:peer_k], n[:peer_k], c[:peer_k], e[:peer_k]
+    there = [torch.from_numpy(x) for x in (m, n, c, e)]
+    ours = dist_bures_squared(m, n, c, e)
+    share = (k / peer_k) ** 2
+    start = time.perf_counter()
+    theirs = gmm.dist_bures_squared(*few)
+    first = share * (time.perf_counter() - start)
+    gap = agree(float(np.abs(ours[:peer_k, :peer_k] / theirs - 1).max()), 1e-8, "POT")
+    torch_gap = agree(
+        float(np.abs(gmm.dist_bures_squared(*there).numpy() / ours - 1).max()), 1e-8, "POT, torch"
+    )
+    times: list[list[float]] = [[], [first], []]
+    for turn in range(rounds):
+        times[0].append(seconds(lambda: dist_bures_squared(m, n, c, e)))
+        if turn > 0:
+            times[1].append(share * seconds(lambda: gmm.dist_bures_squared(*few)))
+        times[2].append(seconds(lambda: gmm.dist_bures_squared(*there)))
+    title = f"pairs, K {k} + {k}, d {d}, full rank"
+    note = "" if peer_k == k else f" (timed on {peer_k} + {peer_k}: {peer_k**2} of {k**2} pairs)"
+    return [
+        f"| {title} | fastgen | {span(times[0])} | | 1x | |",
+        f"| | POT, NumPy{note} | {span(times[1])} | {gap} | "
+        + verdict(median(times[1]) / median(times[0]), target),
+        f"| | POT, torch | {span(times[2])} | {torch_gap} | "
+        + verdict(median(times[2]) / median(times[0]), None),
+    ]
+
+
+# --- Frechet distance -----------------------------------------------------------------------------
+
+
+def features(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Rectified correlated Gaussians, as an average-pooled layer gives."""
+    mix = rng.standard_normal((d, d)) * np.arange(1, d + 1)[:, None] ** -0.5
+    return np.maximum(rng.standard_normal((n, d)) @ mix / np.sqrt(d) * 3, 0)
+
+
+def sqrtm_route(m1, s1, m2, s2) -> float:
+    """As in pytorch-fid: the real part of the root of the product."""
+    root = scipy.linalg.sqrtm(s1 @ s2)
+    return float(((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * np.trace(root).real)
+
+
+def eigvals_route(m1, s1, m2, s2) -> float:
+    """As in torchmetrics and torch-fidelity."""
+    roots = np.sqrt(np.linalg.eigvals(s1 @ s2).astype(complex)).real.sum()
+    return float(((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * roots)
+
+
+def frechet_case(d: int, n: int, rounds: int, targets: tuple[float, float]) -> list[str]:
+    """From covariances, as the peers, and from samples; peers once, ours ``rounds`` times."""
+    rng = np.random.default_rng(SEED)
+    x, y = features(rng, n, d), features(rng, n, d)
+    moments = x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T)
+
+    def from_samples() -> float:
+        (m1, f1), (m2, f2) = (CovarianceFactor.from_samples(z, ddof=1) for z in (x, y))
+        return frechet_distance(m1, f1, m2, f2)
+
+    contestants = {
+        "fastgen, from covariances": lambda: frechet_distance(*moments),
+        "fastgen, from samples (covariances not formed)": from_samples,
+        "`scipy.linalg.sqrtm` route": lambda: sqrtm_route(*moments),
+        "`eigvals` route": lambda: eigvals_route(*moments),
+    }
+    reference = from_samples()
+    total = np.trace(moments[1]) + np.trace(moments[3])
+    lines, times = [], {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        gaps = {}
+        for name, work in contestants.items():
+            start = time.perf_counter()
+            value = work()
+            times[name] = [time.perf_counter() - start]
+            gaps[name] = agree(abs(value - reference) / total, 1e-5, name)
+        for _ in range(rounds):
+            for name in list(contestants)[:2]:
+                times[name].append(seconds(contestants[name]))
+    fast = {name: values[1:] or values for name, values in list(times.items())[:2]}
+    first = f"Frechet distance, d {d}, N {n}"
+    for name in fast:
+        lines.append(f"| {first} | {name} | {span(fast[name])} | {gaps[name]} | 1x | |")
+        first = ""
+    for name, target in zip(list(contestants)[2:], targets, strict=True):
+        for ours in fast:
+            ratio = median(times[name]) / median(fast[ours])
+            label = f"{name}, over {ours.removeprefix('fastgen, ').split(' (')[0]}"
+            lines.append(
+                f"| | {label} | {span(times[name])} | {gaps[name]} | {verdict(ratio, target)}"
+            )
+    return lines
+
+
+# --- mixtures -------------------------------------------------------------------------------------
+
+
+def lazy_case(k: int, d: int, n: int, spread: float, rounds: int) -> list[str]:
+    """Dense and lazy transport: the second mixture is a redraw with centres jittered by 0.05."""
+    rng = np.random.default_rng(SEED)
+    means = spread * rng.standard_normal((k, d))
+    bases = [
+        np.linalg.qr(rng.standard_normal((d, d)))[0] / np.sqrt(np.arange(1, d + 1)) for _ in means
+    ]
+    sides = []
+    for jitter in (0.0, 0.05):
+        draws = [b @ rng.standard_normal((d, n)) / np.sqrt(n) for b in bases]
+        sides.append(
+            (
+                rng.dirichlet(np.full(k, 5.0)),
+                means + jitter * rng.standard_normal((k, d)),
+                np.array([x @ x.T for x in draws]),
+            )
+        )
+    dense, lazy = mw2(*sides, method="dense"), mw2(*sides, method="lazy")
+    gap = agree(abs(lazy.squared_distance / dense.squared_distance - 1), 1e-12, "lazy transport")
+    times: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        times[0].append(seconds(lambda: mw2(*sides, method="dense")))
+        times[1].append(seconds(lambda: mw2(*sides, method="lazy")))
+    chosen = "lazy" if not mw2(*sides).exact.all() else "dense"
+    low, high = (value / dense.squared_distance for value in lazy.bracket)
+    return [
+        f"| {k} | {d} | {n} | {spread:g} | {span(times[0])} | {span(times[1])} | "
+        f"{median(times[0]) / median(times[1]):.2f}x | {lazy.n_evaluated} of {k * k} | "
+        f"{low:.3f}..{high:.3f} | {gap} | {chosen} |"
+    ]
+
+
+def peak_memory(k: int, d: int) -> None:
+    """Print the peak memory of this process over a lazy transport of full covariances."""
+    rng = np.random.default_rng(SEED)
+    sides = []
+    for _ in range(2):
+        stack = np.empty((k, d, d))
+        for one in stack:
+            x = rng.standard_normal((d, d + 100)) * np.arange(1, d + 1)[:, None] ** -0.5
+            np.matmul(x, x.T, out=one)
+            one /= d + 100
+        sides.append((np.full(k, 1 / k), 0.3 * rng.standard_normal((k, d)), stack))
+    given = sum(side[2].nbytes for side in sides)
+    start = time.perf_counter()
+    found = mw2(*sides, method="lazy")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        f"K {k} + {k}, d {d}: peak memory {peak / 2**30:.2f} GiB, of which {given / 2**30:.2f} GiB "
+        f"are the covariances; {found.n_evaluated} exact pairs, {time.perf_counter() - start:.0f} s"
+    )
+
+
+def body(quick: bool) -> list[str]:
+    lines = [
+        "| case | contestant | ms, median (min..max) | difference | ratio | target |",
+        "|---|---|---|---|---|---|",
+    ]
+    if quick:
+        lines += pair_case(4, 32, 4, 1, None)
+        lines += frechet_case(128, 64, 1, (1.0, 1.0))
+    else:
+        lines += pair_case(20, 128, 3, 3, 50)
+        lines += pair_case(4, 512, 1, 1, 300)
+        lines += frechet_case(2048, 5000, 2, (8, 4))
+        lines += frechet_case(2048, 1000, 2, (30, 15))
+    lines += [
+        "",
+        "Ratio: time of the line over that of fastgen in the same case. Difference: relative, of "
+        "the trace of both covariances for the Frechet distance, from the distance computed from "
+        "samples. Peers of the Frechet distance run once; means and covariances are given to them.",
+        "",
+        "Lazy transport beside dense, both fastgen:",
+        "",
+        "| K | d | n_i | sd of centres | dense, ms | lazy, ms | ratio | exact pairs | bracket | "
+        "difference | `auto` takes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    cases = [(4, 8, 20, 0.3)] if quick else LAZY
+    for case in cases:
+        lines += lazy_case(*case, 1 if quick else 3)
+    return lines
+
+
+LAZY = [
+    (10, 64, 512, 0.3),
+    (30, 64, 512, 0.3),
+    (30, 64, 512, 0.05),
+    (50, 64, 256, 0.1),
+    (50, 128, 64, 0.1),
+    (20, 256, 1000, 0.1),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, not for quoting")
+    parser.add_argument("--memory", action="store_true", help="only the peak memory")
+    parser.add_argument("--out", type=Path, help="Markdown file")
+    options = parser.parse_args()
+    out = options.out or (None if options.quick else RESULTS)
+    with threadpoolctl.threadpool_limits(limits=1):
+        if options.memory:
+            peak_memory(50, 2048)
+            return
+        lines = body(options.quick)
+        head = ["# Distances of Gaussians and mixtures beside POT and FID formulas", ""]
+        head += ["- Command: `python bench/peers/bures.py`.", *environment_lines(), ""]
+    text = "\n".join([*head, *lines]) + "\n"
+    print(text)
+    if out is not None:
+        write(out, text)
+
+
+if __name__ == "__main__":
+    main()
