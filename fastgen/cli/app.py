@@ -9,6 +9,7 @@ import typer
 from .. import _show_versions
 from .._version import __version__
 from .errors import reported
+from .metrics import fid, wam
 from .sweep import sweep
 
 app = typer.Typer(
@@ -54,3 +55,5 @@ def info(
 
 
 app.command()(sweep)
+app.command()(fid)
+app.command()(wam)

@@ -19,6 +19,8 @@ from ._moments import centre, scatter
 
 __all__ = ["FeatureStatistics", "read_npz"]
 
+_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip archive, and of an empty one
+
 
 class FeatureStatistics:
     """Mean and covariance of features, from batches in any order and from any number of parts.
@@ -176,6 +178,27 @@ class FeatureStatistics:
             np.savez(beside, **arrays)
 
     @classmethod
+    def from_moments(cls, n_samples: int, mean: Any, scatter: Any) -> FeatureStatistics:
+        """Take moments computed elsewhere.
+
+        Parameters
+        ----------
+        n_samples : int
+        mean : array (d,)
+        scatter : array (d, d)
+            Sum over the samples of the outer products of their differences from the mean.
+
+        Returns
+        -------
+        FeatureStatistics
+        """
+        found = cls()
+        found.n_samples = _validate.integer(n_samples, "n_samples", minimum=0)
+        if n_samples:
+            found._mean, found._scatter = real_array(mean, "mean"), real_array(scatter, "scatter")
+        return found
+
+    @classmethod
     def load(cls, path: str | os.PathLike) -> FeatureStatistics:
         """Read a file written by `save` or by another FID tool.
 
@@ -244,7 +267,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     name = os.fspath(path)
     with open(name, "rb") as file:
-        if file.read(2) != b"PK":
+        if file.read(4) not in _MAGIC:
             raise ValueError(f"{name} is not a .npz file, or is damaged; write it again")
         file.seek(0)
         try:

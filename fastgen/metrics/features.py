@@ -1,0 +1,345 @@
+"""Features of images: pixels, principal components, any network.
+
+An extractor is called with images (n, ...) and returns features (n, d) in float64. Images are uint8
+or floats in [0, 1], for networks of shape (n, channels, height, width).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import pickle
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastgen import _validate
+from fastgen._dispatch import to_host
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ModuleFeatures", "PCAFeatures", "Pixels", "inception_v3", "resnet18"]
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Pixels:
+    """The pixels themselves, in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.metrics.features import Pixels
+    >>> Pixels()(np.full((5, 3, 8, 8), 255, dtype=np.uint8)).shape
+    (5, 192)
+    """
+
+    def __call__(self, images: Any) -> np.ndarray:
+        """Return features (n, d) of images (n, ...)."""
+        array = np.asarray(to_host(images))
+        if array.ndim < 2 or not array.size:
+            raise ValueError(
+                f"images must have shape (n, ...), none of them zero, got {array.shape}; for one "
+                "image pass image[None]"
+            )
+        rows = _validate.data_matrix(array.reshape(len(array), -1), "images", minimum_rows=1)
+        return rows / 255 if array.dtype == np.uint8 else rows
+
+
+class PCAFeatures:
+    """Leading principal components of a reference set.
+
+    Parameters
+    ----------
+    n_components : int
+        At most the numbers of rows and columns of the reference.
+
+    Attributes
+    ----------
+    pca_ : sklearn.decomposition.PCA
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from fastgen.metrics.features import PCAFeatures
+    >>> images = load_digits().images
+    >>> PCAFeatures(16).fit(images[:900])(images[900:]).shape
+    (897, 16)
+    """
+
+    def __init__(self, n_components: int) -> None:
+        self.n_components = n_components
+
+    def fit(self, images: Any) -> PCAFeatures:
+        """Find the components of images (n, ...), as `Pixels` has them.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer rows or columns than components.
+        """
+        from sklearn.decomposition import PCA
+
+        rows = Pixels()(images)
+        n_components = _validate.integer(self.n_components, "n_components")
+        if n_components > min(rows.shape):
+            raise ValueError(
+                f"n_components must be at most the numbers of rows and columns {rows.shape} of the "
+                f"reference, got {n_components}"
+            )
+        self.pca_ = PCA(n_components, random_state=0).fit(rows)
+        return self
+
+    def __call__(self, images: Any) -> np.ndarray:
+        """Return features (n, n_components)."""
+        if not hasattr(self, "pca_"):
+            raise ValueError("PCAFeatures is not fitted; call fit with the reference images first")
+        rows = Pixels()(images)
+        if rows.shape[1] != self.pca_.n_features_in_:
+            raise ValueError(
+                f"images must have {self.pca_.n_features_in_} pixels and channels like those of "
+                f"fit, got {rows.shape[1]}"
+            )
+        return self.pca_.transform(rows)
+
+
+class ModuleFeatures:
+    """What a network, or one of its layers, makes of images.
+
+    The network runs in evaluation mode without gradients; afterwards each of its modules is in the
+    mode, and the network on the device, that it was.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    layer : str, optional
+        Name of a submodule, as in ``module.named_modules()``, whose output is taken; the output of
+        the whole network by default.
+    preprocess : callable, optional
+        Applied to each batch, a float32 tensor on the device.
+    batch_size : int, default 64
+    device : torch.device or str, optional
+        Where to run; by default where the first parameter is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from fastgen.metrics.features import ModuleFeatures
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5), torch.nn.ReLU())
+    >>> ModuleFeatures(net, layer="1")(np.zeros((7, 3, 2, 2))).shape
+    (7, 5)
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        *,
+        layer: str | None = None,
+        preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        batch_size: int = 64,
+        device: Any = None,
+    ) -> None:
+        self.module = module
+        self.layer = layer
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+        self.device = device
+
+    def __call__(self, images: Any) -> np.ndarray:
+        """Return features of images.
+
+        Parameters
+        ----------
+        images : array (n, ...)
+            NumPy or torch; uint8 is divided by 255.
+
+        Returns
+        -------
+        array (n, d)
+            Outputs of more dimensions are flattened.
+
+        Raises
+        ------
+        TypeError
+            If the output is not a tensor with one row per image.
+        ValueError
+            If there is no such layer, or images or features are not finite.
+        """
+        import torch
+
+        if not isinstance(images, torch.Tensor):
+            images = torch.as_tensor(np.asarray(to_host(images)))
+        if images.ndim < 2 or not len(images):
+            raise ValueError(
+                f"images must have shape (n, ...), none of them zero, got {tuple(images.shape)}; "
+                "for one image pass image[None]"
+            )
+        size = _validate.integer(self.batch_size, "batch_size")
+        with _evaluating(self.module, self.device) as device:
+            parts = [self._batch(part, device) for part in images.split(size)]
+        return _validate.data_matrix(np.concatenate(parts), "features", minimum_rows=1)
+
+    def _batch(self, images: torch.Tensor, device: torch.device) -> np.ndarray:
+        import torch
+
+        scale = 255 if images.dtype == torch.uint8 else 1
+        batch = images.to(device, torch.float32) / scale
+        if not torch.isfinite(batch).all():
+            raise ValueError("images must be finite, got NaN or infinity; drop such images")
+        if self.preprocess is not None:
+            batch = self.preprocess(batch)
+        out = self._run(batch)
+        if not isinstance(out, torch.Tensor) or out.ndim < 1 or len(out) != len(images):
+            found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise TypeError(
+                f"the network must return a tensor with a row for each of {len(images)} images, "
+                f"got {found}; name the layer whose output is meant"
+            )
+        return out.reshape(len(images), -1).double().cpu().numpy()
+
+    def _run(self, batch: torch.Tensor) -> Any:
+        if self.layer is None:
+            return self.module(batch)
+        layers = dict(self.module.named_modules())
+        if self.layer not in layers:
+            names = ", ".join(name for name in layers if name)
+            raise ValueError(f"layer must be one of {names}, got {self.layer!r}")
+        seen: list[Any] = []
+        handle = layers[self.layer].register_forward_hook(lambda *args: seen.append(args[2]))
+        try:
+            self.module(batch)
+        finally:
+            handle.remove()
+        if not seen:
+            raise ValueError(f"layer {self.layer!r} is not used by the network; name another")
+        return seen[-1]
+
+
+@contextlib.contextmanager
+def _evaluating(module: torch.nn.Module, device: Any) -> Iterator[torch.device]:
+    """Hold a module in evaluation mode on a device, without gradients; give the device."""
+    import torch
+
+    tensors = (*module.parameters(), *module.buffers())
+    home = tensors[0].device if tensors else torch.device("cpu")
+    modes = [(part, part.training) for part in module.modules()]
+    target = home if device is None else torch.device(device)
+    try:
+        module.eval()
+        if target != home:
+            module.to(target)
+        with torch.no_grad():
+            yield target
+    finally:
+        for part, training in modes:
+            part.training = training
+        if target != home:
+            module.to(home)
+
+
+def inception_v3(
+    weights: str | os.PathLike | None = None, *, batch_size: int = 64, device: Any = None
+) -> ModuleFeatures:
+    """Inception-v3's last pooled layer, 2048 features, with torchvision's weights.
+
+    They are another training of the network than the TensorFlow weights of published FIDs: compare
+    numbers of one extractor only. Images are resized to 299 x 299.
+
+    Parameters
+    ----------
+    weights : path, optional
+        A state dict, .pth; by default where torchvision keeps it. Nothing is
+        downloaded.
+    batch_size, device
+        As for `ModuleFeatures`.
+
+    Returns
+    -------
+    ModuleFeatures
+
+    Raises
+    ------
+    ImportError
+        If torchvision is not installed.
+    FileNotFoundError
+        If there are no weights; says where they were looked for.
+    ValueError
+        If the file does not hold the weights of this network.
+    """
+    models = _torchvision()
+    path = _weights_path(weights, models.Inception_V3_Weights.IMAGENET1K_V1.url, "Inception-v3")
+    net = models.inception_v3(
+        weights=None, init_weights=False, transform_input=True, aux_logits=True
+    )
+    return _pretrained(net, path, 299, batch_size, device)
+
+
+def resnet18(
+    weights: str | os.PathLike | None = None, *, batch_size: int = 64, device: Any = None
+) -> ModuleFeatures:
+    """ResNet-18's last pooled layer, 512 features, with torchvision's weights.
+
+    Images are resized to 224 x 224. Parameters, result and errors are those of `inception_v3`.
+    """
+    models = _torchvision()
+    path = _weights_path(weights, models.ResNet18_Weights.IMAGENET1K_V1.url, "ResNet-18")
+    return _pretrained(models.resnet18(weights=None), path, 224, batch_size, device)
+
+
+def _torchvision() -> Any:
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise ImportError(
+            "features of Inception-v3 and ResNet-18 need torchvision: pip install torchvision"
+        ) from error
+    return models
+
+
+def _weights_path(given: str | os.PathLike | None, url: str, name: str) -> pathlib.Path:
+    import torch
+
+    if given is None:
+        path = pathlib.Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    else:
+        path = pathlib.Path(given)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights of {name} are not at {path}, and nothing is downloaded; fetch {url} there, "
+            "or name the file (weights=, on the command line --weights)"
+        )
+    return path
+
+
+def _pretrained(
+    net: torch.nn.Module, path: pathlib.Path, side: int, batch_size: int, device: Any
+) -> ModuleFeatures:
+    """Load weights into a network of torchvision and take its classifier away."""
+    import torch
+
+    try:
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} does not hold the weights of {type(net).__name__}: "
+            f"{str(error).splitlines()[0]}; fetch it again"
+        ) from error
+    net.fc = torch.nn.Identity()
+    mean = torch.tensor(_IMAGENET_MEAN).view(3, 1, 1)
+    std = torch.tensor(_IMAGENET_STD).view(3, 1, 1)
+
+    def preprocess(batch: torch.Tensor) -> torch.Tensor:
+        if batch.ndim != 4 or batch.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images must have shape (n, 1 or 3, height, width), got {tuple(batch.shape)}"
+            )
+        batch = torch.nn.functional.interpolate(
+            batch, (side, side), mode="bilinear", antialias=True
+        )
+        return (batch.expand(-1, 3, -1, -1) - mean.to(batch)) / std.to(batch)
+
+    return ModuleFeatures(net, preprocess=preprocess, batch_size=batch_size, device=device)

@@ -1,0 +1,259 @@
+"""FID and WaM as torchmetrics classes: update, compute, reset, synchronised across processes.
+
+Needs torchmetrics: ``pip install "fastgen[torchmetrics]"``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fastgen import _validate
+
+from .statistics import FeatureStatistics
+from .wam import WaMResult, fid, wam
+
+try:
+    from torchmetrics import Metric
+    from torchmetrics.utilities.data import dim_zero_cat
+except ImportError as error:
+    raise ImportError(
+        'fastgen.metrics.torchmetrics needs torchmetrics: pip install "fastgen[torchmetrics]"'
+    ) from error
+
+__all__ = ["FID", "WaM"]
+
+
+class _TwoSets(Metric):
+    """What both metrics share: the extractor, the checks, real features that may stay."""
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    def __init__(
+        self, feature: Callable[[Any], Any] | None, reset_real_features: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.feature = feature
+        self.reset_real_features = reset_real_features
+
+    def _extract(self, batch: Any) -> torch.Tensor:
+        """Features (n, d) of a batch in float64, on the device of the metric."""
+        found = batch if self.feature is None else self.feature(batch)
+        found = torch.as_tensor(found).detach().to(self.device, torch.float64)
+        if found.ndim != 2 or not len(found):
+            raise ValueError(
+                "features must have shape (n, d), n at least 1, got "
+                f"{tuple(found.shape)}; pass feature=, an extractor, to the metric for images"
+            )
+        if not torch.isfinite(found).all():
+            raise ValueError("features must be finite, got NaN or infinity; drop such samples")
+        return found
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Call ``update``: one batch is of one set, and has no distance yet."""
+        self.update(*args, **kwargs)
+
+    def reset(self) -> None:
+        """Forget the samples; the real ones only with ``reset_real_features``."""
+        if self.reset_real_features:
+            super().reset()
+            return
+        kept = self._real
+        super().reset()
+        self._real = kept
+
+    _real: Any
+
+
+class FID(_TwoSets):
+    """Squared Frechet distance of real and generated features, from running moments.
+
+    Moments are added about their means (Chan's rule) in float64, on the device and across
+    processes, so that a large mean costs no digits. The result is that of `fastgen.metrics.fid`.
+
+    Parameters
+    ----------
+    n_features : int
+        Dimension d of the features.
+    feature : callable, optional
+        From images to features (n, d), such as `fastgen.metrics.features.inception_v3`; without it
+        ``update`` takes features.
+    reset_real_features : bool, default True
+        False keeps the moments of the real features in ``reset``.
+    **kwargs
+        Of `torchmetrics.Metric`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.metrics.torchmetrics import FID
+    >>> metric = FID(n_features=1)
+    >>> metric.update(torch.tensor([[0.0], [2.0]]), real=True)
+    >>> metric.update(torch.tensor([[3.0], [7.0]]), real=False)
+    >>> metric.compute().round(decimals=9)
+    tensor(18., dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        feature: Callable[[Any], Any] | None = None,
+        *,
+        reset_real_features: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature, reset_real_features, **kwargs)
+        self.n_features = _validate.integer(n_features, "n_features")
+        empty = torch.zeros(1 + n_features + n_features**2, dtype=torch.float64)
+        self.add_state("real_moments", empty, dist_reduce_fx=_merged)
+        self.add_state("fake_moments", empty.clone(), dist_reduce_fx=_merged)
+
+    @property
+    def _real(self) -> torch.Tensor:
+        return self.real_moments
+
+    @_real.setter
+    def _real(self, value: torch.Tensor) -> None:
+        self.real_moments = value
+
+    def update(self, batch: Any, real: bool) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        batch : array or tensor
+            Features (n, d), or what ``feature`` takes.
+        real : bool
+            Whether the samples are real or generated.
+
+        Raises
+        ------
+        ValueError
+            If the features are not finite of shape (n, n_features).
+        """
+        rows = self._extract(batch)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(
+                f"features must have n_features={self.n_features} columns, got {rows.shape[1]}"
+            )
+        mean = rows.mean(dim=0)
+        centred = rows - mean
+        packed = torch.cat((rows.new_tensor([len(rows)]), mean, (centred.T @ centred).flatten()))
+        name = "real_moments" if real else "fake_moments"
+        setattr(self, name, _merged(torch.stack((getattr(self, name), packed))))
+
+    def compute(self) -> torch.Tensor:
+        """Return the FID, a float64 scalar.
+
+        Raises
+        ------
+        ValueError
+            With fewer than two real or generated samples.
+        """
+        sets = [self._statistics(state) for state in (self.real_moments, self.fake_moments)]
+        return torch.tensor(fid(*sets), dtype=torch.float64, device=self.device)
+
+    def _statistics(self, state: torch.Tensor) -> FeatureStatistics:
+        d, packed = self.n_features, state.cpu().numpy()
+        mean, scatter = packed[1 : 1 + d], packed[1 + d :].reshape(d, d)
+        return FeatureStatistics.from_moments(int(packed[0]), mean, scatter)
+
+
+def _merged(states: torch.Tensor) -> torch.Tensor:
+    """Moments of all samples, from states of parts of them.
+
+    A state (1 + d + d^2) is the number of samples, their mean, and the sum of squares about it.
+    """
+    d = (math.isqrt(4 * states.shape[1] - 3) - 1) // 2
+    n = states[:, 0]
+    total = n.sum()
+    share = n / total.clamp(min=1)
+    means = states[:, 1 : 1 + d]
+    mean = share @ means
+    gaps = (means - mean) * n.sqrt()[:, None]
+    scatter = states[:, 1 + d :].sum(dim=0) + (gaps.T @ gaps).flatten()
+    return torch.cat((total[None], mean, scatter))
+
+
+class WaM(_TwoSets):
+    """Squared Wasserstein-type distance between Gaussian mixtures of real and generated features.
+
+    All features are kept until ``compute``, which gathers those of all processes and runs
+    `fastgen.metrics.wam` on them in each. Its result does not depend on the order of the samples
+    but through the fits' random starts.
+
+    Parameters
+    ----------
+    feature : callable, optional
+        As for `FID`.
+    reset_real_features : bool, default True
+        False keeps the real features in ``reset``.
+    options : dict, optional
+        Arguments of `fastgen.metrics.wam`; ``random_state`` is 0 if not given, so that all
+        processes agree.
+    **kwargs
+        Of `torchmetrics.Metric`.
+
+    Attributes
+    ----------
+    result_ : WaMResult
+        Of the last ``compute``: floor, plan, contributions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.metrics.torchmetrics import WaM
+    >>> metric = WaM(options={"n_components": 2, "debias": False})
+    >>> real = torch.arange(40.0)[:, None] % 20
+    >>> metric.update(real, real=True)
+    >>> metric.update(real, real=False)
+    >>> metric.compute()
+    tensor(0., dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        feature: Callable[[Any], Any] | None = None,
+        *,
+        reset_real_features: bool = True,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature, reset_real_features, **kwargs)
+        self.options = {"random_state": 0, **(options or {})}
+        self.add_state("real_features", [], dist_reduce_fx="cat")
+        self.add_state("fake_features", [], dist_reduce_fx="cat")
+        self.result_: WaMResult | None = None
+
+    @property
+    def _real(self) -> list[torch.Tensor]:
+        return list(self.real_features)
+
+    @_real.setter
+    def _real(self, value: list[torch.Tensor]) -> None:
+        self.real_features = value
+
+    def update(self, batch: Any, real: bool) -> None:
+        """Add a batch; parameters and errors are those of `FID.update`, for any d."""
+        (self.real_features if real else self.fake_features).append(self._extract(batch))
+
+    def compute(self) -> torch.Tensor:
+        """Return ``WaM**2``, a float64 scalar; the rest is in ``result_``.
+
+        Raises
+        ------
+        ValueError
+            Without real or generated samples, or as `fastgen.metrics.wam`.
+        """
+        sets = []
+        for state, name in ((self.real_features, "real"), (self.fake_features, "generated")):
+            if isinstance(state, list) and not state:
+                raise ValueError(f"no {name} samples; call update with real={name == 'real'} first")
+            sets.append(dim_zero_cat(state).cpu().numpy())
+        self.result_ = wam(*sets, **self.options)
+        return torch.tensor(self.result_.wam2, dtype=torch.float64, device=self.device)

@@ -1,0 +1,54 @@
+"""FID and WaM as they are written down: slow, obvious, NumPy and SciPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import sqrtm
+from scipy.stats import multivariate_normal
+
+
+def pytorch_fid(mu1, sigma1, mu2, sigma2):
+    """The formula of FID tools: a matrix square root of the product of the covariances."""
+    root = sqrtm(sigma1 @ sigma2)
+    assert np.abs(root.imag).max() < 1e-3
+    gap = mu1 - mu2
+    return gap @ gap + np.trace(sigma1) + np.trace(sigma2) - 2 * np.trace(root.real)
+
+
+def floor_law(eigenvalues, n1, n2):
+    """Mean and covariance part, term by term."""
+    mean = covariance = 0.0
+    for a, x in enumerate(eigenvalues):
+        mean += x
+        for b, y in enumerate(eigenvalues):
+            if x + y > 0:
+                covariance += 0.5 * x * y * (2 if a == b else 1) / (x + y)
+    rate = 1 / n1 + 1 / n2
+    return rate * mean, rate * covariance
+
+
+def one_step(X, weights, means, covariances, reg_covar):
+    """Weights, means and covariances after one E- and M-step from the given ones."""
+    density = np.stack(
+        [
+            w * multivariate_normal(m, c).pdf(X)
+            for w, m, c in zip(weights, means, covariances, strict=True)
+        ],
+        axis=1,
+    )
+    shares = density / density.sum(axis=1, keepdims=True)
+    totals = shares.sum(axis=0)
+    means = shares.T @ X / totals[:, None]
+    covariances = []
+    for share, total, mean in zip(shares.T, totals, means, strict=True):
+        gap = X - mean
+        covariances.append((share[:, None] * gap).T @ gap / total + reg_covar * np.eye(X.shape[1]))
+    return totals / len(X), means, np.array(covariances)
+
+
+def mixture_moments(weights, means, covariances):
+    """Mean and covariance of a mixture."""
+    mean = weights @ means
+    gaps = means - mean
+    spread = covariances + gaps[:, :, None] * gaps[:, None, :]
+    return mean, (weights[:, None, None] * spread).sum(axis=0)
