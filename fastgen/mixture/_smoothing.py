@@ -163,19 +163,23 @@ def sort_points(rows: np.ndarray, blocks: np.ndarray) -> Points:
     )
 
 
-def make_grid(points: Points, size: int, margin: float, shared: bool, widest: float) -> Grid:
+def make_grid(
+    points: Points, size: int, margin: float, shared: bool, widths: np.ndarray | float
+) -> Grid:
     """Cover the points and ``margin`` ranges on both sides, or four bandwidths if that is short.
 
-    ``widest`` is the largest fixed bandwidth, 0 if bandwidths adapt.
+    ``widths`` are fixed bandwidths (B,), 0 if they adapt. ``shared`` makes one grid of all blocks.
     """
     low = points.values[points.starts[:-1]]
     high = points.values[points.starts[1:] - 1]
+    widths = np.broadcast_to(widths, low.shape)
     if shared:
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
+        widths = np.full_like(low, widths.max())
     # a constant block has no range of its own
     span = np.where(high > low, high - low, np.ptp(points.values))
     room = margin * span
-    room = np.where(room < 2 * widest, 4 * widest, room)
+    room = np.where(room < 2 * widths, 4 * widths, room)
     return Grid(low - room, (high - low + 2 * room) / (size - 1), size)
 
 
@@ -298,7 +302,8 @@ class _Widths:
             weights = host(engine.weights)[:, : posteriors.shape[1]]
             wanted = self._plan.rule(self._plan.points, weights, posteriors)
             # a component of equal values has no spread at all
-            self.floored = bool((wanted < self._finest).any())
+            present = posteriors.sum(axis=0) > 0
+            self.floored = bool((wanted < self._finest)[:, present].any())
             wanted = np.maximum(wanted, self._finest)
             self.change = float(np.abs(wanted - self.now).max())
             self.now = wanted

@@ -254,8 +254,8 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         blocks = _nonparametric.block_numbers(self.blocks, rows.shape[1])
         points = _smoothing.sort_points(rows, blocks)
         fixed, rule = _nonparametric.bandwidth(self.bandwidth, rows, points.n_blocks)
-        widest = 0.0 if rule else float(fixed.max())
-        grid = _smoothing.make_grid(points, size, margin, bool(self.shared_grid), widest)
+        widths = 0.0 if rule else fixed
+        grid = _smoothing.make_grid(points, size, margin, bool(self.shared_grid), widths)
         if rule is None:
             _nonparametric.check_step(fixed, grid)
         self.blocks_ = blocks
