@@ -18,9 +18,18 @@ from types import ModuleType
 from ._show_versions import show_versions
 from ._version import __version__
 
-_SUBMODULES = ("linear", "plotting")
+_SUBMODULES = ("goof", "linear", "metrics", "mixture", "networks", "plotting")
 
-__all__ = ["__version__", "linear", "plotting", "show_versions"]
+__all__ = [
+    "__version__",
+    "goof",
+    "linear",
+    "metrics",
+    "mixture",
+    "networks",
+    "plotting",
+    "show_versions",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

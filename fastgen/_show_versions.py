@@ -11,8 +11,8 @@ import sys
 from ._version import __version__
 
 _PACKAGES = (
-    "numpy scipy numba llvmlite scikit-learn xarray zarr joblib threadpoolctl matplotlib typer "
-    "torch cupy-cuda13x cupy-cuda12x distributed"
+    "numpy scipy numba llvmlite scikit-learn POT xarray zarr joblib threadpoolctl matplotlib typer "
+    "torch torchmetrics safetensors cupy-cuda13x cupy-cuda12x distributed"
 ).split()
 
 

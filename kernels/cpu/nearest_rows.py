@@ -14,7 +14,7 @@ _RUN = 64
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def squared_distance(a, b):
+def _squared_distance(a, b):
     """Sum of squared differences of two rows, in float64."""
     total = 0.0
     for c in range(a.size):
@@ -60,7 +60,7 @@ def _begin(scores, x, pool, first, distances, indices):
                 if -scores[j] < low[-1]:
                     _insert(-scores[j], j, low, where)
     for j in where:
-        _insert(squared_distance(x, pool[j]), first + j, distances, indices)
+        _insert(_squared_distance(x, pool[j]), first + j, distances, indices)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -111,7 +111,7 @@ def select_rows(scores, bounds, unit, x, pool, first, distances, indices):
                     if (indices[i] == index).any():
                         continue
                     evaluated += 1
-                    distance = squared_distance(x[i], pool[j])
+                    distance = _squared_distance(x[i], pool[j])
                     if distance <= distances[i, -1]:
                         _insert(distance, index, distances[i], indices[i])
                         need = _threshold(row, bounds[i], unit * distances[i, -1])
