@@ -105,17 +105,7 @@ def mixture_barycenter(
             f"mixtures must have at most {_MAX_TUPLES} choices of one component each, got "
             f"{' x '.join(map(str, shape))}; merge components, or average fewer mixtures"
         )
-    cost = np.empty(shape)
-    centres: dict[tuple[int, ...], np.ndarray] = {}
-    converged = True
-    for cell in itertools.product(*map(range, shape)):
-        roots = [one.components[i].root for one, i in zip(parsed, cell, strict=True)]
-        means = np.array([one.means_[i] for one, i in zip(parsed, cell, strict=True)])
-        centre = _maps.barycenter(roots, weights, tol, max_iter)
-        centres[cell] = centre.covariance
-        converged &= centre.converged
-        spread = weights @ ((means - weights @ means) ** 2).sum(axis=1)
-        cost[cell] = spread + centre.cost
+    cost, centres, converged = _choices(parsed, shape, weights, tol, max_iter)
     if not converged:
         warnings.warn(
             f"a barycenter of covariances did not converge in {max_iter} steps to {tol:g}; raise "
@@ -138,3 +128,19 @@ def mixture_barycenter(
         objective,
         converged,
     )
+
+
+def _choices(parsed, shape, weights, tol, max_iter):
+    """Costs of all choices of one component each, their barycenters, and whether all converged."""
+    cost = np.empty(shape)
+    centres: dict[tuple[int, ...], np.ndarray] = {}
+    converged = True
+    for cell in itertools.product(*map(range, shape)):
+        roots = [one.components[i].root for one, i in zip(parsed, cell, strict=True)]
+        means = np.array([one.means_[i] for one, i in zip(parsed, cell, strict=True)])
+        centre = _maps.barycenter(roots, weights, tol, max_iter)
+        centres[cell] = centre.covariance
+        converged &= centre.converged
+        spread = weights @ ((means - weights @ means) ** 2).sum(axis=1)
+        cost[cell] = spread + centre.cost
+    return cost, centres, converged

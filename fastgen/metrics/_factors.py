@@ -159,7 +159,9 @@ class Covariance:
     @functools.cached_property
     def fingerprint(self) -> tuple:
         """Equal for equal covariances; cheap, and rarely equal for others."""
-        return self.kind, self.values.shape, float(self.values.sum()), float(self.values.flat[-1])
+        with np.errstate(over="ignore"):
+            total = float(self.values.sum())
+        return self.kind, self.values.shape, total, float(self.values.flat[-1])
 
     def equals(self, other: Covariance) -> bool:
         """Whether both were given as the same numbers."""

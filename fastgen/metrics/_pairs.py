@@ -22,16 +22,18 @@ _SINGLE_ERROR = 16 * float(np.finfo(np.float32).eps)
 
 
 def mean_costs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Squared distances (K0, K1) of the rows, neither overflowing nor underflowing on the way."""
-    out = np.empty((len(left), len(right)))
-    for i, row in enumerate(left):
-        with np.errstate(over="ignore"):
-            gap = row - right
-        size = np.abs(gap).max(axis=1)
-        size[~np.isfinite(size)] = 0.0  # refused below
-        unit = np.where(size > 0, np.exp2(np.frexp(size)[1].astype(float)), 1.0)
-        out[i] = squared_scale(((gap / unit[:, None]) ** 2).sum(axis=1), unit)
-    return out
+    """Squared distances (K0, K1) of the rows."""
+    return np.array([squared_gap(row, right) for row in left])
+
+
+def squared_gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared norms of ``first - second`` over the last axis, without overflow on the way."""
+    with np.errstate(over="ignore"):
+        gap = first - second
+    size = np.abs(gap).max(axis=-1)
+    size = np.where(np.isfinite(size), size, 0.0)  # refused below
+    unit = np.where(size > 0, np.exp2(np.frexp(size)[1].astype(float)), 1.0)
+    return squared_scale(((gap / unit[..., None]) ** 2).sum(axis=-1), unit)
 
 
 def squared_scale(value: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from ._factors import (
     mean_matrix,
     real_array,
 )
-from ._pairs import PairParts, mean_costs
+from ._pairs import PairParts, mean_costs, squared_gap
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -129,10 +129,7 @@ def frechet_distance(
     for mean, (covariances, _), name in zip(means, operands, ("mean1", "mean2"), strict=True):
         check_mean(mean, covariances[0].dim, name)
     part = _host_bures(*operands, dtype, n_jobs)
-    first, second = np.broadcast_arrays(*means)
-    d = first.shape[-1]
-    between = [mean_costs(a[None], b[None])[0, 0] for a, b in _rows(first, second, d)]
-    out = np.reshape(between, first.shape[:-1]) + part
+    out = squared_gap(*means) + part
     return float(out) if np.ndim(out) == 0 else out
 
 
@@ -236,10 +233,6 @@ def same_dimension(first: np.ndarray, second: np.ndarray, name1: str, name2: str
             f"{name1} and {name2} must have the same number of columns, got {first.shape[1]} and "
             f"{second.shape[1]}; compare features of one extractor"
         )
-
-
-def _rows(first: np.ndarray, second: np.ndarray, d: int):
-    return zip(first.reshape(-1, d), second.reshape(-1, d), strict=True)
 
 
 def operand(value: Any, name: str) -> tuple[list[Covariance], tuple[int, ...]]:

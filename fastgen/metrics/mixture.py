@@ -211,20 +211,10 @@ def mw2(
     same_dimension(first.means_, second.means_, "means of gmm1", "means of gmm2")
     parts = PairParts(first.components, second.components, check_dtype(dtype), n_jobs)
     between = mean_costs(first.means_, second.means_)
-    p, q = first.weights_, second.weights_
     if method == "auto":
         method = "lazy" if _bounds_pay(first, second) else "dense"
-    if method == "lazy":
-        low, high = (between + part for part in bounds(first.components, second.components))
-        found, costs, exact = _transport.solve_lazily(
-            p, q, low, lambda i, j: between[i, j] + parts.evaluate(i, j)
-        )
-        bracket = _transport.solve(p, q, low).value, _transport.solve(p, q, high).value
-    else:
-        rows, columns = np.indices(between.shape).reshape(2, -1)
-        costs = between + parts.evaluate(rows, columns).reshape(between.shape)
-        found, exact = _transport.solve(p, q, costs), np.ones(between.shape, dtype=bool)
-        bracket = found.value, found.value
+    solved = (_lazy if method == "lazy" else _dense)(first, second, between, parts)
+    found, costs, exact, bracket = solved
     return MW2Result(
         found.value,
         found.plan,
@@ -237,6 +227,25 @@ def mw2(
         gmm1,
         gmm2,
     )
+
+
+def _dense(first: Parsed, second: Parsed, between: np.ndarray, parts: PairParts):
+    """Plan, costs, which costs are exact, bracket."""
+    rows, columns = np.indices(between.shape).reshape(2, -1)
+    costs = between + parts.evaluate(rows, columns).reshape(between.shape)
+    found = _transport.solve(first.weights_, second.weights_, costs)
+    return found, costs, np.ones(between.shape, dtype=bool), (found.value, found.value)
+
+
+def _lazy(first: Parsed, second: Parsed, between: np.ndarray, parts: PairParts):
+    """As `_dense`, from bounds and the pairs that the plan uses."""
+    p, q = first.weights_, second.weights_
+    low, high = (between + part for part in bounds(first.components, second.components))
+    found, costs, exact = _transport.solve_lazily(
+        p, q, low, lambda i, j: between[i, j] + parts.evaluate(i, j)
+    )
+    bracket = _transport.solve(p, q, low).value, _transport.solve(p, q, high).value
+    return found, costs, exact, bracket
 
 
 def _bounds_pay(first: Parsed, second: Parsed) -> bool:
