@@ -280,6 +280,20 @@ def test_threads_do_not_change_a_result(kind):
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
 
 
+def test_memory_stays_below_samples_times_components_times_features():
+    import tracemalloc
+
+    n, d, k = 20_000, 40, 20
+    X = np.random.default_rng(0).standard_normal((n, d))
+    model = GaussianMixture(k, init_params="random", max_iter=2, tol=100.0, random_state=0)
+    model.fit(X[:1000])
+    tracemalloc.start()
+    model.fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.35 * 8 * n * d * k
+
+
 def test_the_same_seed_gives_the_same_fit():
     X = draw()
     model = GaussianMixture(3, init_params="k-means++", random_state=4)

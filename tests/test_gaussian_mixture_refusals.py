@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -211,8 +213,8 @@ def test_aic_fails_where_components_have_fewer_samples_than_features():
     X, held_out = (rng.standard_normal((1500, 64)) * scale for _ in range(2))
     aic, score = {}, {}
     for k in (1, 10, 40):
-        with np.testing.suppress_warnings() as quiet:
-            quiet.filter(UserWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             fitted = GaussianMixture(k, random_state=0).fit(X)
         aic[k], score[k] = fitted.aic(X), fitted.score(held_out)
     assert min(aic, key=aic.get) == 40

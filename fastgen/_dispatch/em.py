@@ -69,7 +69,10 @@ def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) ->
     packed = np.empty((n_components, numbers), rows.dtype)
     em.pack(factors, packed)
     means = np.ascontiguousarray(means, rows.dtype)
-    order = np.argsort(likely, kind="stable")
+    if d > em.STRIP:
+        order = np.argsort(likely, kind="stable")
+    else:  # no component is left out after its only strip
+        likely, order = np.zeros_like(likely), np.arange(len(rows))
     joint = np.full((n_components, len(rows)), -np.inf)
 
     def work(span):

@@ -188,17 +188,16 @@ def normalise(joint, start, stop, threshold, log_likelihood, likely):
         largest = joint[top, i]
         total = 0.0
         for k in range(n_components):
-            if joint[k, i] > -np.inf:
-                total += np.exp(joint[k, i] - largest)
-        kept = 0.0
-        for k in range(n_components):
             share = 0.0
             if joint[k, i] > -np.inf:
-                share = np.exp(joint[k, i] - largest) / total
-            if share <= threshold:
-                share = 0.0
-            kept += share
+                share = np.exp(joint[k, i] - largest)
             joint[k, i] = share
+            total += share
+        kept = 0.0
+        for k in range(n_components):
+            if joint[k, i] <= threshold * total:
+                joint[k, i] = 0.0
+            kept += joint[k, i]
         for k in range(n_components):
             joint[k, i] /= kept
         log_likelihood[i] = largest + np.log(total)
