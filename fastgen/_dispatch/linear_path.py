@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,17 +23,17 @@ def dense_runs(counts: np.ndarray, n_columns: int) -> Iterator[tuple[slice, bool
     """Cut ascending counts into runs, each with whether :func:`dense_path` suits it."""
     gap = max(1, n_columns // _GAP_SHARE)
     shortest = max(_SHORTEST_RUN, _RUN_WORK // n_columns)
-    edges = np.flatnonzero(np.diff(counts) > gap) + 1
-    start = 0
-    for run in np.split(np.arange(counts.size), edges):
-        if run.size < shortest:
+    edges = (np.flatnonzero(np.diff(counts) > gap) + 1).tolist()
+    waiting = 0
+    for start, stop in itertools.pairwise([0, *edges, counts.size]):
+        if stop - start < shortest:
             continue
-        if run[0] > start:
-            yield slice(start, run[0]), False
-        start = run[-1] + 1
-        yield slice(run[0], start), True
-    if start < counts.size:
-        yield slice(start, counts.size), False
+        if start > waiting:
+            yield slice(waiting, start), False
+        yield slice(start, stop), True
+        waiting = stop
+    if waiting < counts.size:
+        yield slice(waiting, counts.size), False
 
 
 def dense_path(r, rows, counts, f, y, nuclear, squares) -> None:

@@ -1,0 +1,420 @@
+"""Flops per second of the sweep's paths along the latent dimension, against GEMM; one thread.
+
+The routes of ``fastgen.linear``: P0 (unsupervised), P1 up to k = n, and P1 beyond n, there beside
+the route that takes one latent dimension at a time. Run from anywhere:
+
+    python bench/peers/linear_path.py [--quick] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+import threadpoolctl
+from report import environment_lines, median, write
+
+from fastgen import _dispatch
+from fastgen._dispatch import linear_path as runs
+from fastgen.kernels.cpu import linear_frame, nuclear, secular
+from fastgen.kernels.quadrature import nodes
+from fastgen.linear import SpikedGaussian, _path, problems
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "linear.md"
+SIZES = (20, 50, 100, 160, 200, 400, 1000, 2000)
+TOLERANCE = 1e-9
+FLOAT64 = np.dtype(np.float64)
+# Operations of LAPACK's routines on n columns, over n^3: Golub and Van Loan, 4th ed., sections
+# 5.4.2, 8.3.1 and 8.4; divide and conquer without deflation.
+TRIDIAGONAL, BIDIAGONAL, EIGENVECTORS = 4 / 3, 8 / 3, 4 / 3 + 4 / 3 + 2
+# Operations of a quadrature node per column in kernels/cpu/nuclear.py, one of them a division.
+NODE = 14
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    """Processor seconds of this thread, the median over the rounds.
+
+    Short work is repeated within a round to some 20 ms; work of a second needs no first round to
+    warm up and counts it.
+    """
+    started = time.thread_time()
+    work()
+    once = time.thread_time() - started
+    if once > 1 and rounds == 1:
+        return once
+    repeat = max(1, int(0.02 / max(once, 1e-7)))
+    taken = []
+    for _ in range(rounds):
+        started = time.thread_time()
+        for _ in range(repeat):
+            work()
+        taken.append((time.thread_time() - started) / repeat)
+    return median(taken)
+
+
+@dataclasses.dataclass
+class Case:
+    """One trial with n pairs, and the latent dimensions each path is timed on."""
+
+    n: int
+    wide: np.ndarray
+    beyond: np.ndarray
+    frame: problems.Frame
+    principal: np.ndarray
+
+    @property
+    def tall(self) -> tuple:
+        frame = self.frame
+        counts = self.beyond - self.n
+        return frame.square, frame.rows, counts, frame.target, frame.range.coordinates
+
+
+def draw(n: int) -> Case:
+    """Spiked Gaussian data in d = 1.1 n + 10 dimensions."""
+    rng = np.random.default_rng(n)
+    model = SpikedGaussian(dim=n + n // 10 + 10).draw(rng)
+    x = np.ascontiguousarray(model.sample(n, random_state=rng).T)
+    step = 1 if n <= 200 else n // 8
+    wide = np.arange(step, n + 1, step)
+    last = 3 * n if n <= 400 else n + 2 * (32 + n // 3) if n <= 1000 else n + 32 + n // 3
+    z = rng.standard_normal((last, n))
+    factor = np.linalg.cholesky(model.covariance_).T.copy()
+    trial = problems.Trial(factor, x, z, problems.Options())
+    s, _, truth, _, _ = linear_frame.principal_frame(x, factor, problems.RANK_TOLERANCE)
+    return Case(n, wide, np.arange(n + 1, last + 1), trial.frame(n), truth * s)
+
+
+def one_at_a_time(case: Case, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """P1 beyond n by a nuclear norm per latent dimension."""
+    r, rows, _, f, y = case.tall
+    out = np.empty(counts.size), np.empty(counts.size)
+    arguments = r.copy(), rows[: counts[-1]].copy(), counts, f, y
+    if case.n <= _dispatch.LANE_COLUMNS:
+        _dispatch.tall_path(*arguments, FLOAT64, *out)
+    else:
+        _path._tall_gram(*arguments, *out)
+    return out
+
+
+def check(case: Case) -> float:
+    """Largest relative difference from an SVD per latent dimension; stops when it is too large."""
+    found = np.array(_path.tall(*case.tall, FLOAT64))
+    r, rows, counts, f, y = case.tall
+    worst = 0.0
+    for v in np.unique(np.linspace(0, counts.size - 1, 9 if case.n <= 400 else 3).astype(int)):
+        upper = np.linalg.qr(np.vstack([r, rows[: counts[v]]]), mode="r")
+        generator = _path.solve_right(f, upper)
+        want = [
+            np.linalg.svd(generator, compute_uv=False).sum(),
+            np.square(_path.solve_right(y, upper)).sum(),
+        ]
+        worst = max(worst, float(abs(found[:, v] / want - 1).max()))
+    if not worst < TOLERANCE:
+        raise SystemExit(f"n {case.n}: differs from the SVD by {worst:.2g}: nothing is reported")
+    return worst
+
+
+def wide_flops(ks: np.ndarray, with_inverse: bool) -> float:
+    """Operations of ``_path.leading`` on square leading blocks."""
+    total, before = 0.0, 0
+    for k in ks.astype(float):
+        if k <= _dispatch.LANE_COLUMNS:
+            total += BIDIAGONAL * k**3 + NODE * nodes(FLOAT64)[0].size * k
+        else:
+            total += (1 + TRIDIAGONAL) * k**3
+        if with_inverse:
+            total += 4 * k * k * (k - before)
+        before = k
+    return total
+
+
+def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]], int, int]:
+    """Seconds and operations of each stage of one block beyond n; its rows and its nodes.
+
+    The rows are the last of the path: a block far from the peak.
+    """
+    r, rows, counts, f, y = case.tall
+    n = case.n
+    m = min(counts.size - 1, runs._BLOCK_ROWS + n // runs._BLOCK_SHARE, counts.size // 2)
+    first = counts.size - m
+    r = np.linalg.qr(np.vstack([r, rows[:first]]), mode="r")
+    block = rows[first : first + m].copy()
+    both = np.vstack([f, y])
+    inverse = linear_frame.upper_inverse(r)
+    updates = np.empty((m, len(both)))
+    if secular._downdates(inverse, block, both, updates) != m:
+        raise SystemExit(f"n {n}: a block far from the peak did not go in one piece")
+    after = r.copy()
+    linear_frame.absorb_rows(after, block.copy())
+    generator = f @ linear_frame.upper_inverse(after)
+    values, _, basis = secular._eigenbasis(generator, _dispatch.GRAM_TOLERANCE)
+    steps = updates[::-1, : len(f)] @ basis
+    t, weights = secular.axis_nodes(values.min(), values.max() + np.square(steps).sum())
+    packed = secular._capacitances(values, steps, t)
+    out = np.zeros(m)
+    q = t.size
+    work = {
+        "eigenvectors": (
+            lambda: secular._eigenbasis(generator, _dispatch.GRAM_TOLERANCE),
+            (2 + EIGENVECTORS) * n**3,
+        ),
+        "capacitances": (lambda: secular._capacitances(values, steps, t), m * m / 2 * n * 2 * q),
+        "pivots": (lambda: secular._add_log_pivots(packed, weights, out), m**3 / 3 * q),
+        "vectors": (
+            lambda: secular._downdates(inverse, block, both, updates),
+            8 * m * n * n + m * m * n + 4 * m * m * n + 2 / 3 * m**3,
+        ),
+        "rotation, inverse": (
+            lambda: linear_frame.upper_inverse(_absorbed(r, block)),
+            2 * m * n * n + n**3 / 3,
+        ),
+        "products": (
+            lambda: (f @ inverse, y @ inverse, updates[::-1, : len(f)] @ basis),
+            4 * n**3 + 2 * m * n * n,
+        ),
+    }
+    return {name: (seconds(w, rounds), flops) for name, (w, flops) in work.items()}, m, q
+
+
+def secular_took_svd(case: Case) -> bool:
+    """Whether the Gram matrix of the last k is too coarse for the eigendecomposition."""
+    r, rows, _, f, _ = case.tall
+    generator = _path.solve_right(f, np.linalg.qr(np.vstack([r, rows]), mode="r"))
+    return _dispatch.nuclear_from_gram(generator @ generator.T) is None
+
+
+def _absorbed(r: np.ndarray, block: np.ndarray) -> np.ndarray:
+    r = r.copy()
+    linear_frame.absorb_rows(r, block.copy())
+    return r
+
+
+def lane_shares(n: int, rounds: int) -> tuple[float, float]:
+    """Seconds of bidiagonalisation and of quadrature of eight matrices (n, n)."""
+    stack = np.random.default_rng(n).standard_normal((n, n, 8))
+    diag, upper = np.empty((n, 8)), np.empty((n, 8))
+    out = np.empty(8)
+    copying = seconds(stack.copy, rounds)
+    both = seconds(lambda: nuclear._bidiagonalise(stack.copy(), n, diag, upper), rounds)
+    return both - copying, seconds(
+        lambda: nuclear._sum_of_roots(diag, upper, *nodes(FLOAT64), out), rounds
+    )
+
+
+def eight_divisions(rounds: int) -> float:
+    """Seconds of eight independent divisions, on numbers in the first-level cache."""
+    numbers = np.linspace(1, 2, 2048)
+    out = np.empty(2048)
+    return seconds(lambda: np.reciprocal(numbers, out=out), rounds) / 256
+
+
+def lapack_shares(n: int, rounds: int) -> tuple[float, ...]:
+    """Seconds of eigenvalues (n, n), their tridiagonal reduction, GEMM and a symmetric product."""
+    matrix = np.random.default_rng(n).standard_normal((n, n))
+    gram = np.asfortranarray(matrix @ matrix.T)
+    vector = matrix[0].copy()
+    return (
+        seconds(lambda: linear_frame.symmetric_eigenvalues(gram), rounds),
+        seconds(lambda: scipy.linalg.lapack.dsytrd(gram, lwork=64 * n), rounds),
+        seconds(lambda: matrix @ matrix, rounds),
+        seconds(lambda: scipy.linalg.blas.dsymv(1.0, gram, vector), rounds),
+    )
+
+
+def coarse(case: Case) -> int:
+    """Number of k <= n, of those timed, whose P1 Gram matrix is too coarse: an SVD is taken."""
+    count = 0
+    for k in case.wide[case.wide > _dispatch.LANE_COLUMNS]:
+        product = case.frame.target[:, :k] @ case.frame.inverse[:k, :k]
+        count += _dispatch.nuclear_from_gram(product[:k] @ product[:k].T) is None
+    return count
+
+
+def measure(sizes: tuple[int, ...], rounds: int) -> list[str]:
+    side = 1500
+    square = np.random.default_rng(0).standard_normal((side, side))
+    multiply = lambda: square @ square  # noqa: E731  (timed many times under one name)
+    peaks = [2 * side**3 / seconds(multiply, rounds)]
+    paths, beyond, stages = [], [], []
+    shares = {}
+    worst = 0.0
+    for n in sizes:
+        case = draw(n)
+        worst = max(worst, check(case))
+        f, y, inverse = case.frame.target, case.frame.range.coordinates, case.frame.inverse
+        repeats = rounds if n <= 400 else 1
+        p0 = seconds(
+            lambda c=case: _path.leading(c.principal, c.principal, None, c.wide, FLOAT64), repeats
+        )
+        p1 = seconds(
+            lambda c=case, f=f, y=y, i=inverse: _path.leading(f, y, i, c.wide, FLOAT64), repeats
+        )
+        few = case.beyond[: min(case.beyond.size, 8 if n > 200 else 1000)] - n
+        alone = seconds(lambda c=case, few=few: one_at_a_time(c, few), repeats) / few.size
+        shared = seconds(lambda c=case: _path.tall(*c.tall, FLOAT64), repeats) / case.beyond.size
+        stride = np.arange(n // 16 or 1, case.beyond[-1] - n + 1, n // 16 or 1)
+        wider = dataclasses.replace(case, beyond=stride + n)
+        sparse = seconds(lambda c=wider: _path.tall(*c.tall, FLOAT64), repeats) / stride.size
+        each = seconds(lambda c=wider, s=stride[:8]: one_at_a_time(c, s), repeats) / stride[:8].size
+        parts, rows, q = block_stages(case, repeats)
+        peaks.append(2 * side**3 / seconds(multiply, rounds))
+        rate = sum(flops for _, flops in parts.values()) / sum(t for t, _ in parts.values())
+        paths.append(
+            (
+                n,
+                p0 / case.wide.size,
+                wide_flops(case.wide, False) / p0,
+                p1 / case.wide.size,
+                wide_flops(case.wide, True) / p1,
+                shared,
+                rate,
+            )
+        )
+        beyond.append((n, case.beyond.size, alone, shared, n // 16 or 1, each, sparse))
+        total = sum(t for t, _ in parts.values())
+        stages.append((n, rows, q, parts, total))
+        if n <= _dispatch.LANE_COLUMNS:
+            shares[n] = lane_shares(n, rounds)
+        else:
+            steep = secular_took_svd(case)
+            shares[n] = (*lapack_shares(n, repeats), coarse(case), case.wide.size, steep)
+        print(f"n {n} done", flush=True)
+    return report(median(peaks), paths, beyond, stages, shares, eight_divisions(rounds), worst)
+
+
+def report(peak, paths, beyond, stages, shares, division, worst) -> list[str]:
+    """Tables and what they say."""
+
+    def rate(flops_per_second):
+        return f"{flops_per_second * 1e-9:.3g} ({100 * flops_per_second / peak:.0f} %)"
+
+    lines = [
+        f"GEMM (1500 x 1500, float64, same run): {peak * 1e-9:.3g} Gflop/s. Values beyond n were"
+        f" compared with SVDs first: largest relative difference {worst:.1e}. All times are"
+        " processor times of one thread.",
+        "",
+        "## Rates",
+        "",
+        "Microseconds per latent dimension; Gflop/s by the operation counts in the script, in"
+        " brackets the share of GEMM. Up to n: every k for n <= 200, eight k beyond. The rate for"
+        " k > n is that of one block far from the peak.",
+        "",
+        "| n | P0, us | P0, Gflop/s | P1 k <= n, us | Gflop/s | P1 k > n, us | Gflop/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {n} | {p0 * 1e6:.4g} | {rate(r0)} | {p1 * 1e6:.4g} | {rate(r1)} | {t * 1e6:.4g} | "
+        f"{rate(rt)} |"
+        for n, p0, r0, p1, r1, t, rt in paths
+    ]
+    lines += [
+        "",
+        "## k > n: a shared eigendecomposition beside one nuclear norm per k",
+        "",
+        "Microseconds per latent dimension; the second half with every (n / 16)-th k, the widest"
+        " grid that shares. One at a time is timed on the first 8 k where n > 200 or the grid is"
+        " wide.",
+        "",
+        "| n | number of k | one at a time | shared | ratio | stride | one at a time | shared |"
+        " ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {n} | {size} | {alone * 1e6:.4g} | {t * 1e6:.4g} | {alone / t:.3g}x | {stride} | "
+        f"{each * 1e6:.4g} | {sparse * 1e6:.4g} | {each / sparse:.3g}x |"
+        for n, size, alone, t, stride, each, sparse in beyond
+    ]
+    names = list(stages[0][3])
+    lines += [
+        "",
+        "## k > n: where a block's time goes",
+        "",
+        "Share of the time and, in brackets, Gflop/s of each stage timed by itself.",
+        "",
+        "| n | rows | nodes | " + " | ".join(names) + " | ms |",
+        "|---" * (len(names) + 4) + "|",
+    ]
+    for n, rows, q, parts, total in stages:
+        cells = [f"{100 * t / total:.0f} % ({w / t * 1e-9:.3g})" for t, w in parts.values()]
+        lines.append(f"| {n} | {rows} | {q} | " + " | ".join(cells) + f" | {total * 1e3:.4g} |")
+    return [*lines, "", *prose(stages, shares, division)]
+
+
+def prose(stages, shares, division) -> list[str]:
+    """One paragraph per regime."""
+    small = {n: s for n, s in shares.items() if n <= _dispatch.LANE_COLUMNS}
+    large = {n: s for n, s in shares.items() if n > _dispatch.LANE_COLUMNS}
+    n_nodes = nodes(FLOAT64)[0].size
+    reduction = ", ".join(
+        f"n {n} ({64 * n * n / 1024:.0f} KiB): {100 * b / (b + q):.0f} % at "
+        f"{8 * BIDIAGONAL * n**3 / b * 1e-9:.3g} Gflop/s"
+        for n, (b, q) in small.items()
+    )
+    waiting = ", ".join(f"{q / (n * n_nodes) * 1e9:.3g} ns at n {n}" for n, (_, q) in small.items())
+    lapack = "; ".join(
+        f"n {n}: {100 * r / e:.0f} % of the time of the eigenvalues at "
+        f"{TRIDIAGONAL * n**3 / r * 1e-9:.3g} Gflop/s, between {2 * n * n / v * 1e-9:.3g} for a "
+        f"symmetric matrix times a vector and {2 * n**3 / g * 1e-9:.3g} for GEMM"
+        for n, (e, r, g, v, *_) in large.items()
+    )
+    fallback = ", ".join(f"{s[4]} of {s[5]} at n {n}" for n, s in large.items())
+    share = ", ".join(
+        f"{100 * parts['eigenvectors'][0] / total:.0f} % at n {n}"
+        for n, _, _, parts, total in stages
+    )
+    steep = ", ".join(str(n) for n, s in large.items() if s[6])
+    instead = f"At n {steep} it is an SVD, the Gram matrix being too coarse. " if steep else ""
+    return [
+        "## Where the rest goes",
+        "",
+        f"**k <= n, k <= {_dispatch.LANE_COLUMNS} (P0 and P1).** Eight matrices to a register. "
+        "Share of a nuclear norm that is bidiagonalisation, its rate, and the size of eight "
+        f"matrices: {reduction}. It passes twice over what is left of the matrices for every "
+        "column, eight operations for two numbers read and one written, so its rate follows the "
+        "level of cache that holds them. The rest of a nuclear norm is the quadrature: per column "
+        f"and node, eight matrices at once, {waiting}; eight independent divisions alone take "
+        f"{division * 1e9:.3g} ns. P1 adds rank-one updates of two matrices per k.",
+        "",
+        f"**k <= n, k > {_dispatch.LANE_COLUMNS} (P0 and P1).** A Gram matrix by GEMM, then "
+        "LAPACK's eigenvalues, mostly their reduction to tridiagonal form, half of which is "
+        f"symmetric matrices times vectors: {lapack}. The remainder is the iteration on the "
+        "tridiagonal matrix. Where the Gram matrix is too coarse, an SVD comes on top, not counted "
+        f"as operations: for P1 {fallback or 'none'} of the k timed.",
+        "",
+        "**k > n.** One eigendecomposition with vectors per block: "
+        f"{share} of the block; its tridiagonal reduction limits it as above. "
+        f"{instead}"
+        "Capacitance matrices are GEMM with as many columns as quadrature nodes, after "
+        "forming products of update vectors that are used once; the pivots work on "
+        "eight nodes at once, with one triangle per eight nodes to read back for every "
+        "row. Operations counted are those carried out, zeros of triangular matrices "
+        "included. Close to the peak a block is taken in pieces, each with its own "
+        "inverse, so that a whole path costs more per k than the block in the table.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, not for quoting")
+    parser.add_argument("--out", type=Path, help="Markdown file")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        body = measure((20, 50, 200) if options.quick else SIZES, 1 if options.quick else 5)
+        head = ["# The sweep's paths along the latent dimension, against GEMM", ""]
+        head += ["- Command: `python bench/peers/linear_path.py`.", *environment_lines()]
+        head += [f"- Took {time.perf_counter() - started:.0f} s, one thread.", ""]
+    text = "\n".join([*head, *body]) + "\n"
+    print(text)
+    out = options.out or (None if options.quick else RESULTS)
+    if out is not None:
+        write(out, text)
+
+
+if __name__ == "__main__":
+    main()
