@@ -239,6 +239,23 @@ def test_moment_identity(gap, n_iter):
         np.testing.assert_allclose(second, expected, rtol=0, atol=1e-12 * scale)
 
 
+@pytest.mark.parametrize("dtype", [FLOAT64, FLOAT32], ids=str)
+@pytest.mark.parametrize("kind", ["diag", "spherical"])
+@pytest.mark.parametrize("far", [0.0, 10.0, 1000.0])
+def test_variances_of_a_tight_component_far_away(far, kind, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4))
+    X[200:] = far + 0.01 * X[200:]
+    shares = np.zeros((3, 300))
+    shares[:2, :200] = rng.dirichlet(np.ones(2), 200).T
+    shares[2, 200:] = 1.0
+    _, _, expected = naive_em.maximisation(X, shares, kind, 0.0)
+    with dispatch.workers() as run:
+        found = _em.moments(Host(X, dtype, run), shares, kind).covariances
+    rtol = 1e-9 if dtype == FLOAT64 else max(1e-5, 2e-7 * far / 0.01)
+    np.testing.assert_allclose(found, expected, rtol=rtol)
+
+
 def test_truncated_shares_still_sum_to_one():
     X = draw(500, 8, 3, gap=3.0)
     fitted = GaussianMixture(3, random_state=0).fit(X)

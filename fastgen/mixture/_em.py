@@ -24,6 +24,8 @@ _BLOCK_NUMBERS = 1 << 19
 _POWER_STEPS = 12
 # Share of responsibilities above zero from which variances come from products with all rows.
 _OVERLAP = 0.3
+# Least share of a second moment that its variance must be, for ten digits of it, or for five.
+_CANCELLED = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,12 @@ def moments(data: Any, responsibilities: Any, covariance_type: str, previous: An
             f"n_components={len(totals)}; lower n_components or give other starting means"
         )
     safe = xp.where(totals > 0, totals, 1.0)
+    found = None
     if covariance_type == "tied" or _overlapping(xp, responsibilities, covariance_type):
-        means, covariances = _by_products(data, responsibilities, safe, covariance_type)
-    else:
-        means, covariances = _by_components(data, responsibilities, safe, covariance_type)
+        found = _by_products(data, responsibilities, safe, covariance_type)
+    if found is None:
+        found = _by_components(data, responsibilities, safe, covariance_type)
+    means, covariances = found
     empty = totals <= 0
     if previous is not None:
         means = xp.where(empty[:, None], previous.means, means)
@@ -127,19 +131,18 @@ def moments(data: Any, responsibilities: Any, covariance_type: str, previous: An
 
 
 def _overlapping(xp: ModuleType, responsibilities: Any, covariance_type: str) -> bool:
-    """Whether variances come cheaper, and no less exactly, from products with all rows.
-
-    Components that share many rows are not far apart in their own deviations, so that little
-    cancels between second moments and squared means.
-    """
+    """Whether variances come cheaper from products with all rows than from each component's."""
     if covariance_type == "full":
         return False
     return float(xp.count_nonzero(responsibilities)) > _OVERLAP * responsibilities.size
 
 
 def _by_products(data, responsibilities, totals, covariance_type):
-    """Means, and variances about them, from products with all rows; of tied only the means."""
-    xp, rows = data.xp, data.rows
+    """Means, and variances about them, from products with all rows; of tied only the means.
+
+    None where second moments and squared means cancel too far.
+    """
+    rows = data.rows
     n, d = rows.shape
     size = block_rows(d)
     centre = (data.centre - data.origin).astype(rows.dtype)
@@ -159,8 +162,11 @@ def _by_products(data, responsibilities, totals, covariance_type):
     if covariance_type == "tied":
         return means, None
     second = sum(second.astype(np.float64) for _, second in parts) / totals[:, None]
-    variances = xp.maximum(second - shift**2, 0.0)
-    return means, variances.mean(axis=1) if covariance_type == "spherical" else variances
+    variances = second - shift**2
+    if covariance_type == "spherical":
+        second, variances = second.mean(axis=1), variances.mean(axis=1)
+    exact = variances >= _CANCELLED[np.dtype(rows.dtype)] * second
+    return (means, variances) if bool(exact.all()) else None
 
 
 def _by_components(data, responsibilities, totals, covariance_type):
