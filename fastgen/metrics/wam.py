@@ -75,9 +75,9 @@ def fid(X: Any, Y: Any) -> float:
     18.0
     """
     first, second = _features(X, "X"), _features(Y, "Y")
-    if not isinstance(first, FeatureStatistics) and not isinstance(second, FeatureStatistics):
-        same_dimension(first, second, "X", "Y")
-    return frechet_distance(*_usual_moments(first), *_usual_moments(second))
+    moments1, moments2 = _usual_moments(first), _usual_moments(second)
+    same_dimension(moments1[0][None], moments2[0][None], "X", "Y")
+    return frechet_distance(*moments1, *moments2)
 
 
 def _features(value: Any, name: str) -> np.ndarray | FeatureStatistics:
