@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from fastgen._dispatch import em as dispatch
 from fastgen.kernels.cpu import em as kernels
 from fastgen.mixture import GaussianMixture, _em
-from fastgen.mixture._engines import Device, Host
+from fastgen.mixture._engines import Host
 
 KINDS = ("full", "tied", "diag", "spherical")
 FLOAT64, FLOAT32 = np.dtype("float64"), np.dtype("float32")
@@ -460,36 +460,3 @@ def test_number_of_parameters(kind, expected):
     assert _em.n_parameters(1, 1, kind) == 2
     model = Reference(3, covariance_type=kind).fit(draw(100))
     assert model._n_parameters() == expected
-
-
-# Other arrays --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [FLOAT64, FLOAT32], ids=str)
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_device_code_with_numpy_in_its_place(kind, dtype):
-    X = draw(500, 6, 3)
-    with dispatch.workers() as run:
-        engines = Host(X, dtype, run), Device(X, dtype, np)
-        shares = naive_em.normalise(np.random.default_rng(0).standard_normal((3, 500)))[1]
-        found = []
-        for data in engines:
-            mixture = _em.mixture_of(data, _em.moments(data, shares, kind), kind, 1e-6)
-            for _ in range(4):
-                bound, own = data.expectation(mixture)
-                moments = _em.moments(data, own, kind, mixture.moments)
-                mixture = _em.mixture_of(data, moments, kind, 1e-6)
-            found.append((bound, mixture.weights, mixture.means, mixture.covariances))
-            found[-1] += data.posterior(mixture)
-    tolerance = 1e-9 if dtype == FLOAT64 else 1e-4
-    for ours, other in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, other, rtol=tolerance, atol=tolerance)
-
-
-def test_torch_tensors():
-    torch = pytest.importorskip("torch")
-    X = draw()
-    tensor = torch.from_numpy(X).requires_grad_()
-    found = GaussianMixture(3, random_state=0).fit(tensor)
-    np.testing.assert_array_equal(found.means_, GaussianMixture(3, random_state=0).fit(X).means_)
-    np.testing.assert_array_equal(found.predict(tensor), found.predict(X))
