@@ -86,6 +86,23 @@ def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) ->
 
 def diagonal_densities(rows, means, scales, constants, run: Run) -> np.ndarray:
     """Weighted log densities (K, N) of diagonal covariances, from inverse deviations (K, d)."""
+    return _diagonal_densities(rows, means, scales, constants, run, lambda part: part)
+
+
+def tied_densities(rows, centre, means, factor, constants, run: Run) -> np.ndarray:
+    """Weighted log densities (K, N) of one covariance, from its inverse root ``factor`` (d, d).
+
+    Rows and means are whitened about ``centre`` (d,), rows a few at a time.
+    """
+    means = (means - centre) @ factor.T
+    centre, factor = centre.astype(rows.dtype), factor.astype(rows.dtype)
+    scales = np.ones(means.shape)
+    return _diagonal_densities(
+        rows, means, scales, constants, run, lambda part: (part - centre) @ factor.T
+    )
+
+
+def _diagonal_densities(rows, means, scales, constants, run, whiten) -> np.ndarray:
     from fastgen.kernels.cpu import em
 
     means, scales = (np.ascontiguousarray(a, rows.dtype) for a in (means, scales))
@@ -93,23 +110,11 @@ def diagonal_densities(rows, means, scales, constants, run: Run) -> np.ndarray:
     tile = _tile(means.shape[1])
 
     def work(span):
-        em.diagonal_densities(rows, *span, means, scales, constants, tile, joint)
+        part = whiten(rows[slice(*span)])
+        em.diagonal_densities(part, span[0], means, scales, constants, tile, joint)
 
     run(work, _spans(len(rows)))
     return joint
-
-
-def whiten(rows, centre, factor, run: Run) -> np.ndarray:
-    """Rows less ``centre`` (d,), times the transpose of a lower triangular ``factor``."""
-    out = np.empty_like(rows)
-    centre, factor = centre.astype(rows.dtype), factor.astype(rows.dtype)
-
-    def work(span):
-        part = slice(*span)
-        np.matmul(rows[part] - centre, factor.T, out=out[part])
-
-    run(work, _spans(len(rows)))
-    return out
 
 
 def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray, np.ndarray]:

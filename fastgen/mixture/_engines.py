@@ -78,14 +78,12 @@ class Host:
         if kind == "full":
             args = (self.rows, means, factors, constants, self._likely, cutoff, self.run)
             return kernels.full_densities(*args)
-        rows = self.rows
         if kind == "tied":
-            rows = kernels.whiten(rows, self.centre - self.origin, factors, self.run)
-            means = (mixture.means - self.centre) @ factors.T
-            factors = np.ones(means.shape)
-        elif kind == "spherical":
+            centre = self.centre - self.origin
+            return kernels.tied_densities(self.rows, centre, means, factors, constants, self.run)
+        if kind == "spherical":
             factors = np.repeat(factors[:, None], means.shape[1], axis=1)
-        return kernels.diagonal_densities(rows, means, factors, constants, self.run)
+        return kernels.diagonal_densities(self.rows, means, factors, constants, self.run)
 
     def expectation(self, mixture: _em.Mixture) -> tuple[float, np.ndarray]:
         """Mean log likelihood, and responsibilities without those under the threshold."""

@@ -106,7 +106,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     - a tied covariance comes from one product for the whole fit;
     - threads take rows and components, as many as BLAS may use
       (``threadpoolctl.threadpool_limits``, ``OMP_NUM_THREADS``); their number does not change a
-      result. Nothing larger than (n_samples, K) is made beside a copy of some rows.
+      result. Beside X, and its float32 copy where ``dtype`` asks for one, an array (K, n_samples)
+      and copies of some rows are held.
 
     Unlike scikit-learn, ``means_init`` alone also decides which samples start where, "k-means++"
     starts from the nearest seed of every sample, ``precisions_init`` gives ``covariances_`` too,

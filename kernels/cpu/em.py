@@ -150,15 +150,26 @@ def full_densities(rows, order, means, packed, constants, likely, cutoff, tile, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def diagonal_densities(rows, start, stop, means, scales, constants, tile, joint):
-    """Weighted log densities of diagonal covariances on rows ``start`` to ``stop``.
+def diagonal_densities(rows, offset, means, scales, constants, tile, joint):
+    """Weighted log densities of diagonal covariances.
 
-    ``scales`` (K, d) are the inverse standard deviations; the rest is as in ``full_densities``.
+    Parameters
+    ----------
+    rows : array (m, d)
+    offset : int
+        Column of ``joint`` (K, N) that belongs to the first of the rows.
+    means, scales : array (K, d)
+        Means and inverse standard deviations.
+    constants : float64 array (K,)
+        Log density at the mean plus log weight.
+    tile : int
+        Rows at a time.
+    joint : float64 array (K, N)
     """
     n_components, d = means.shape
-    for first in range(start, stop, tile):
-        size = min(tile, stop - first)
-        columns = np.ascontiguousarray(rows[first : first + size].T)
+    for start in range(0, len(rows), tile):
+        size = min(tile, len(rows) - start)
+        columns = np.ascontiguousarray(rows[start : start + size].T)
         total = np.empty(size)
         for k in range(n_components):
             total[:] = 0.0
@@ -169,7 +180,7 @@ def diagonal_densities(rows, start, stop, means, scales, constants, tile, joint)
                     value = np.float64((columns[f, i] - centre) * scale)
                     total[i] += value * value
             for i in range(size):
-                joint[k, first + i] = constants[k] - 0.5 * total[i]
+                joint[k, offset + start + i] = constants[k] - 0.5 * total[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
