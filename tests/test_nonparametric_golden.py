@@ -268,11 +268,13 @@ def test_overlap(distance, error):
 
 SCRIPT = """
 suppressMessages(library(mixtools))
-arguments <- commandArgs(TRUE)
-x <- as.matrix(read.csv(arguments[1], header = FALSE))
-z <- as.matrix(read.csv(arguments[2], header = FALSE))
-fit <- npMSL(x, mu0 = ncol(z), post = z, blockid = c(1, 1, 2, 2, 3), maxiter = 40, verb = FALSE)
-write.table(fit$posteriors, arguments[3], sep = ",", row.names = FALSE, col.names = FALSE)
+for (folder in commandArgs(TRUE)) {
+  x <- as.matrix(read.csv(file.path(folder, "rows"), header = FALSE))
+  z <- as.matrix(read.csv(file.path(folder, "start"), header = FALSE))
+  fit <- npMSL(x, mu0 = 3, post = z, blockid = c(1, 1, 2, 2, 3), maxiter = 15, verb = FALSE)
+  write.table(fit$posteriors, file.path(folder, "end"), sep = ",", row.names = FALSE,
+              col.names = FALSE)
+}
 """
 
 
@@ -291,17 +293,22 @@ def rscript():
     return found
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_posteriors_are_those_of_mixtools(rscript, tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    rows = rng.standard_normal((250, 5)) + 1.5 * rng.integers(0, 3, (250, 1))
-    start = rng.dirichlet(np.ones(3), size=250)
-    names = [tmp_path / name for name in ("rows.csv", "start.csv", "posteriors.csv")]
-    for name, array in zip(names, (rows, start), strict=False):
-        np.savetxt(name, array, delimiter=",", fmt="%.17g")
+def test_posteriors_are_those_of_mixtools(rscript, tmp_path):
+    drawn = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        rows = rng.standard_normal((150, 5)) + 1.5 * rng.integers(0, 3, (150, 1))
+        start = rng.dirichlet(np.ones(3), size=150)
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        for name, array in (("rows", rows), ("start", start)):
+            np.savetxt(folder / name, array, delimiter=",", fmt="%.17g")
+        drawn.append((folder, rows, start))
     script = tmp_path / "fit.R"
     script.write_text(SCRIPT)
-    subprocess.run([rscript, script, *names], check=True, timeout=300, capture_output=True)
-    expected = np.loadtxt(names[2], delimiter=",")
-    fit = fit_of(rows, init=start, blocks=[1, 1, 2, 2, 3], max_iter=40)
-    np.testing.assert_allclose(fit.posteriors_, expected, atol=1e-8)
+    command = [rscript, script, *(folder for folder, _, _ in drawn)]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    for folder, rows, start in drawn:
+        fit = fit_of(rows, init=start, blocks=[1, 1, 2, 2, 3], max_iter=15)
+        expected = np.loadtxt(folder / "end", delimiter=",")
+        np.testing.assert_allclose(fit.posteriors_, expected, atol=1e-8)

@@ -205,6 +205,8 @@ class Engine:
         put = self.arrays.asarray
         self.values, self.starts = put(points.values), put(points.starts)
         self.index = put(points.index)
+        self._entry_rows = put(np.concatenate(points.sorted_rows))
+        self._bounds = put(np.concatenate([[0], points.counts.cumsum()]))
         self._origins, self._steps = put(grid.origins), put(grid.steps)
         self.pitch = padded(n_components)
         self.weights = self.arrays.zeros((len(points.values), self.pitch))
@@ -224,7 +226,7 @@ class Engine:
 
     def collapse(self, posteriors: Any) -> None:
         """Sum posteriors over equal values."""
-        self.kernels.block_weights(posteriors, self.index, self.weights)
+        self.kernels.block_weights(posteriors, self._entry_rows, self._bounds, self.weights)
 
     def _scales(self, totals: np.ndarray, bandwidths: np.ndarray) -> np.ndarray:
         """Return what turns kernel sums into densities, (B, pitch)."""
@@ -296,9 +298,10 @@ class _Widths:
         self.floored = False
         self.change = 0.0
 
-    def update(self, engine: Engine, posteriors: np.ndarray) -> np.ndarray:
+    def update(self, engine: Engine, posteriors: Any) -> np.ndarray:
         """Return the bandwidths of this iteration, from the posteriors it starts with."""
         if self._plan.rule is not None:
+            posteriors = host(posteriors)
             weights = host(engine.weights)[:, : posteriors.shape[1]]
             wanted = self._plan.rule(self._plan.points, weights, posteriors)
             # a component of equal values has no spread at all
@@ -337,13 +340,13 @@ def iterate(
     converged = False
     while len(objective) < plan.max_iter and not converged:
         previous = weights
-        used = host(current)
-        weights = used.mean(axis=0)
+        weights = host(current.sum(axis=0)) / n
+        used = current
         if plan.stochastic:
-            used = _draw(used, rng)
-        engine.collapse(engine.arrays.asarray(used) if plan.stochastic else current)
+            used = engine.arrays.asarray(_draw(host(current), rng))
+        engine.collapse(used)
+        totals = host(used.sum(axis=0))  # before the posteriors are overwritten
         bandwidths = widths.update(engine, used)
-        totals = used.sum(axis=0)  # before the posteriors are overwritten
         logs = engine.log_densities(totals, bandwidths, plan.smooth)
         engine.posteriors(logs, log(weights), current, rows)
         objective.append(float(rows.sum()))

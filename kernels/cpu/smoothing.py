@@ -205,24 +205,24 @@ def _read_component(values, start, stop, column, origin, step, width, j, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def block_weights(posteriors, index, out):
+def block_weights(posteriors, rows, bounds, out):
     """Sum the posteriors of equal values.
 
     Parameters
     ----------
     posteriors : array (n, K)
-    index : int64 array (n, d)
-        Point of each entry of the data.
+    rows : int64 array (entries,)
+        Rows of the entries of the data, sorted by point.
+    bounds : int64 array (points + 1,)
+        Point u has the entries ``bounds[u]`` to ``bounds[u + 1] - 1``.
     out : array (points, pitch), pitch >= K
-        Overwritten: row u sums ``posteriors[i]`` over all (i, c) with ``index[i, c] == u``.
+        Overwritten: row u sums the posteriors of the rows of its entries.
     """
-    n, n_components = posteriors.shape
     out[:] = 0
-    for i in range(n):
-        for c in range(index.shape[1]):
-            u = index[i, c]
-            for j in range(n_components):
-                out[u, j] += posteriors[i, j]
+    for u in range(out.shape[0]):
+        for entry in range(bounds[u], bounds[u + 1]):
+            for j in range(posteriors.shape[1]):
+                out[u, j] += posteriors[rows[entry], j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
