@@ -69,12 +69,16 @@ def test_root_increments_of_ties_zeros_and_nothing():
     np.testing.assert_array_equal(found, 0)
 
 
-def test_root_increments_pass_nan_on():
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_root_increments_of_numbers_that_are_not_finite_are_nan(bad):
     updates = np.random.default_rng(0).standard_normal((3, 4))
-    updates[1, 2] = np.nan
-    found = np.empty(3)
-    secular.root_increments(np.ones(4), updates, found)
-    assert np.isnan(found[1:]).all()
+    eigenvalues = np.ones(4)
+    for array in (updates, eigenvalues):
+        array.flat[1] = bad
+        found = np.empty(3)
+        secular.root_increments(eigenvalues, updates, found)
+        assert np.isnan(found).all()
+        array.flat[1] = 1
 
 
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 65, 100])

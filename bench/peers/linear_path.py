@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,7 +182,7 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
     return {name: (seconds(w, rounds), flops) for name, (w, flops) in work.items()}, m, q
 
 
-def secular_took_svd(case: Case) -> bool:
+def takes_svd(case: Case) -> bool:
     """Whether the Gram matrix of the last k is too coarse for the eigendecomposition."""
     r, rows, _, f, _ = case.tall
     generator = _path.solve_right(f, np.linalg.qr(np.vstack([r, rows]), mode="r"))
@@ -235,10 +236,36 @@ def coarse(case: Case) -> int:
     return count
 
 
+def time_paths(case: Case, rounds: int) -> tuple[float, ...]:
+    """Seconds per latent dimension: P0, P1 up to n; beyond n alone, shared; with gaps, the same."""
+    n, frame = case.n, case.frame
+    matrices = frame.target, frame.range.coordinates, frame.inverse
+    every = case.beyond - n
+    wide = np.arange(gap_of(n), every[-1] + 1, gap_of(n))
+    work = [
+        (case.wide, _path.leading, case.principal, case.principal, None, case.wide, FLOAT64),
+        (case.wide, _path.leading, *matrices, case.wide, FLOAT64),
+    ]
+    for counts in (every, wide):
+        few = counts if n <= 200 else counts[-8:]
+        shared = dataclasses.replace(case, beyond=counts + n)
+        work += [(few, one_at_a_time, case, few), (counts, _path.tall, *shared.tall, FLOAT64)]
+    return tuple(
+        seconds(functools.partial(function, *arguments), rounds) / cells.size
+        for cells, function, *arguments in work
+    )
+
+
+def gap_of(n: int) -> int:
+    """Widest gap between latent dimensions that share."""
+    return max(1, n // runs._GAP_SHARE)
+
+
 def measure(sizes: tuple[int, ...], rounds: int) -> list[str]:
+    """Check agreement, time everything, return the lines of the report."""
     side = 1500
     square = np.random.default_rng(0).standard_normal((side, side))
-    multiply = lambda: square @ square  # noqa: E731  (timed many times under one name)
+    multiply = functools.partial(np.matmul, square, square)
     peaks = [2 * side**3 / seconds(multiply, rounds)]
     paths, beyond, stages = [], [], []
     shares = {}
@@ -246,43 +273,22 @@ def measure(sizes: tuple[int, ...], rounds: int) -> list[str]:
     for n in sizes:
         case = draw(n)
         worst = max(worst, check(case))
-        f, y, inverse = case.frame.target, case.frame.range.coordinates, case.frame.inverse
         repeats = rounds if n <= 400 else 1
-        p0 = seconds(
-            lambda c=case: _path.leading(c.principal, c.principal, None, c.wide, FLOAT64), repeats
-        )
-        p1 = seconds(
-            lambda c=case, f=f, y=y, i=inverse: _path.leading(f, y, i, c.wide, FLOAT64), repeats
-        )
-        few = case.beyond[: min(case.beyond.size, 8 if n > 200 else 1000)] - n
-        alone = seconds(lambda c=case, few=few: one_at_a_time(c, few), repeats) / few.size
-        shared = seconds(lambda c=case: _path.tall(*c.tall, FLOAT64), repeats) / case.beyond.size
-        stride = np.arange(n // 16 or 1, case.beyond[-1] - n + 1, n // 16 or 1)
-        wider = dataclasses.replace(case, beyond=stride + n)
-        sparse = seconds(lambda c=wider: _path.tall(*c.tall, FLOAT64), repeats) / stride.size
-        each = seconds(lambda c=wider, s=stride[:8]: one_at_a_time(c, s), repeats) / stride[:8].size
+        p0, p1, alone, shared, each, sparse = time_paths(case, repeats)
         parts, rows, q = block_stages(case, repeats)
         peaks.append(2 * side**3 / seconds(multiply, rounds))
-        rate = sum(flops for _, flops in parts.values()) / sum(t for t, _ in parts.values())
-        paths.append(
-            (
-                n,
-                p0 / case.wide.size,
-                wide_flops(case.wide, False) / p0,
-                p1 / case.wide.size,
-                wide_flops(case.wide, True) / p1,
-                shared,
-                rate,
-            )
-        )
-        beyond.append((n, case.beyond.size, alone, shared, n // 16 or 1, each, sparse))
         total = sum(t for t, _ in parts.values())
+        rate = sum(flops for _, flops in parts.values()) / total
+        size = case.wide.size
+        rates = wide_flops(case.wide, False) / size / p0, wide_flops(case.wide, True) / size / p1
+        paths.append((n, p0, rates[0], p1, rates[1], shared, rate))
+        beyond.append((n, case.beyond.size, alone, shared, gap_of(n), each, sparse))
         stages.append((n, rows, q, parts, total))
         if n <= _dispatch.LANE_COLUMNS:
             shares[n] = lane_shares(n, rounds)
         else:
-            steep = secular_took_svd(case)
-            shares[n] = (*lapack_shares(n, repeats), coarse(case), case.wide.size, steep)
+            measured = lapack_shares(n, repeats)
+            shares[n] = (*measured, coarse(case), case.wide.size, takes_svd(case))
         print(f"n {n} done", flush=True)
     return report(median(peaks), paths, beyond, stages, shares, eight_divisions(rounds), worst)
 
@@ -317,8 +323,7 @@ def report(peak, paths, beyond, stages, shares, division, worst) -> list[str]:
         "## k > n: a shared eigendecomposition beside one nuclear norm per k",
         "",
         "Microseconds per latent dimension; the second half with every (n / 16)-th k, the widest"
-        " grid that shares. One at a time is timed on the first 8 k where n > 200 or the grid is"
-        " wide.",
+        " grid that shares. One at a time is timed on the last 8 k where n > 200.",
         "",
         "| n | number of k | one at a time | shared | ratio | stride | one at a time | shared |"
         " ratio |",

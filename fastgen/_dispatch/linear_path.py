@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# Chosen by bench/peers/linear_path.py for n in 10..2000; see bench/results/linear.md.
 # Rows of a block: 32 + n / 3 balance the eigendecomposition, cubic in n and shared by the block,
-# with the capacitance matrices, quadratic in its rows for each of them.
+# with the capacitance matrices, quadratic in its rows for each of them (stages timed by
+# bench/peers/linear_path.py; half and double the length cost up to a third more for n 50..1000).
 _BLOCK_ROWS = 32
 _BLOCK_SHARE = 3
-# Neighbours up to n / 16 rows apart belong together: every row costs, wanted or not.
+# Neighbours up to n / 16 rows apart belong together: every row costs, wanted or not. The widest
+# grid is timed beside one k at a time by bench/peers/linear_path.py.
 _GAP_SHARE = 16
 # A run shorter than max(4, 400 / n) does not repay the eigendecomposition.
 _SHORTEST_RUN = 4

@@ -166,18 +166,18 @@ def root_increments(eigenvalues, updates, out):
     updates : array (m, r)
         Row i is ``u_i``.
     out : array (m,)
-        ``tr sqrt(A_i) - tr sqrt(A_{i-1})``.
+        ``tr sqrt(A_i) - tr sqrt(A_{i-1})``; all NaN if any number given is not finite.
     """
     out[:] = 0
-    high = 0.0
-    low = np.inf
-    for x in eigenvalues:
-        high = max(high, x)
-        low = min(low, x)
+    low = eigenvalues.min()
+    high = eigenvalues.max()
     for a in range(updates.shape[0]):
         for i in range(updates.shape[1]):
             high += updates[a, i] * updates[a, i]
     if high == 0:
+        return
+    if not np.isfinite(high):
+        out[:] = np.nan
         return
     t, weights = axis_nodes(min(max(low, _FLOOR * high), 0.25 * high), high)
     _add_log_pivots(_capacitances(eigenvalues, updates, t), weights / np.pi, out)
