@@ -1,0 +1,27 @@
+"""Layers and networks for torch.
+
+Names load when first used; torch is imported then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_MODULES = {
+    "MixtureNorm1d": "mixture_norm",
+    "MixtureNorm2d": "mixture_norm",
+    "convert_batchnorm": "mixture_norm",
+}
+
+__all__ = ["MixtureNorm1d", "MixtureNorm2d", "convert_batchnorm"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_MODULES))

@@ -1,0 +1,95 @@
+"""The oracle of mixture normalization: formulas as they read. NumPy only, slow.
+
+Points are (n, d), posteriors (n, K), weights (K,), means and variances (K, d).
+"""
+
+import numpy as np
+
+
+def log_joint(x, weights, means, variances):
+    """log lambda_k N(x; m_k, diag v_k), (n, K)."""
+    difference = x[:, None, :] - means
+    exponent = -0.5 * (difference**2 / variances).sum(2)
+    return np.log(weights) + exponent - 0.5 * np.log(2 * np.pi * variances).sum(1)
+
+
+def log_density(x, weights, means, variances):
+    joint = log_joint(x, weights, means, variances)
+    top = joint.max(1, keepdims=True)
+    return (top + np.log(np.exp(joint - top).sum(1, keepdims=True)))[:, 0]
+
+
+def posteriors(x, weights, means, variances):
+    joint = log_joint(x, weights, means, variances)
+    return np.exp(joint - log_density(x, weights, means, variances)[:, None])
+
+
+def moments(x, nu):
+    """Weights, means and variances of the components."""
+    shares = nu / nu.sum(0)
+    means = shares.T @ x
+    variances = np.stack([s @ (x - m) ** 2 for s, m in zip(shares.T, means, strict=True)])
+    return nu.mean(0), means, variances
+
+
+def em(x, weights, means, variances, steps, eps):
+    """The mixture after some steps and the posteriors of the last; eps widens the densities."""
+    for _ in range(steps):
+        nu = posteriors(x, weights, means, variances + eps)
+        weights, means, variances = moments(x, nu)
+    return nu, weights, means, variances
+
+
+def normalized(x, nu, eps):
+    """xhat_i^k, (K, n, d): what each component makes of each point."""
+    shares = nu / nu.sum(0)
+    out = []
+    for share in shares.T:
+        v = x - share @ x
+        out.append(v / np.sqrt(share @ v**2 + eps))
+    return np.stack(out)
+
+
+def mixture_norm(x, nu, eps=1e-5):
+    """MN(x_i), weights being the means of the posteriors."""
+    return np.einsum("ik,kid->id", nu / np.sqrt(nu.mean(0)), normalized(x, nu, eps))
+
+
+def mixture_norm_gradient(x, nu, gradient, eps=1e-5, step=1e-30):
+    """Gradient of sum(gradient * MN(x)) by complex steps, one number of x at a time."""
+    out = np.empty_like(x)
+    for index in np.ndindex(x.shape):
+        moved = x.astype(complex)
+        moved[index] += 1j * step
+        out[index] = (gradient * mixture_norm(moved, nu, eps)).sum().imag / step
+    return out
+
+
+# --- mutants: what others compute ----------------------------------------------------------------
+
+
+def without_root_weights(x, nu, eps=1e-5):
+    return np.einsum("ik,kid->id", nu, normalized(x, nu, eps))
+
+
+def squares_of_shares(x, nu, eps=1e-5):
+    """(nuhat x)^2 in place of v^2 in the variance."""
+    shares = nu / nu.sum(0)
+    out = 0
+    for k, share in enumerate(shares.T):
+        v = x - share @ x
+        variance = (share[:, None] * (share[:, None] * x) ** 2).sum(0)
+        out = out + (nu[:, k] / np.sqrt(nu[:, k].mean()))[:, None] * v / np.sqrt(variance + eps)
+    return out
+
+
+def posteriors_without_normalisation(x, weights, means, variances):
+    """Posteriors without the density's v^(-1/2)."""
+    joint = log_joint(x, weights, means, variances) + 0.5 * np.log(variances).sum(1)
+    joint = np.exp(joint - joint.max(1, keepdims=True))
+    return joint / joint.sum(1, keepdims=True)
+
+
+def divided_by_share_mean(x, nu, eps=1e-5):
+    """Posteriors over their batch mean, on top of nuhat."""
+    return np.einsum("ik,kid->id", nu / nu.mean(0), normalized(x, nu, eps))
