@@ -360,16 +360,18 @@ def prose(stages, shares, division) -> list[str]:
         f"{8 * BIDIAGONAL * n**3 / b * 1e-9:.3g} Gflop/s"
         for n, (b, q) in small.items()
     )
+    rates = [n**3 / b for n, (b, _) in small.items()]
+    spread = max(rates) / min(rates)
     waiting = ", ".join(f"{q / (n * n_nodes) * 1e9:.3g} ns at n {n}" for n, (_, q) in small.items())
     lapack = "; ".join(
         f"n {n}: {100 * r / e:.0f} % of the time of the eigenvalues at "
-        f"{TRIDIAGONAL * n**3 / r * 1e-9:.3g} Gflop/s, between {2 * n * n / v * 1e-9:.3g} for a "
-        f"symmetric matrix times a vector and {2 * n**3 / g * 1e-9:.3g} for GEMM"
+        f"{TRIDIAGONAL * n**3 / r * 1e-9:.3g} Gflop/s, where a symmetric matrix times a vector "
+        f"runs at {2 * n * n / v * 1e-9:.3g} and GEMM at {2 * n**3 / g * 1e-9:.3g}"
         for n, (e, r, g, v, *_) in large.items()
     )
-    fallback = ", ".join(f"{s[4]} of {s[5]} at n {n}" for n, s in large.items())
+    fallback = ", ".join(f"{s[4]} of {s[5]} (n {n})" for n, s in large.items())
     share = ", ".join(
-        f"{100 * parts['eigenvectors'][0] / total:.0f} % at n {n}"
+        f"{100 * parts['eigenvectors'][0] / total:.0f} % (n {n})"
         for n, _, _, parts, total in stages
     )
     steep = ", ".join(str(n) for n, s in large.items() if s[6])
@@ -380,19 +382,20 @@ def prose(stages, shares, division) -> list[str]:
         f"**k <= n, k <= {_dispatch.LANE_COLUMNS} (P0 and P1).** Eight matrices to a register. "
         "Share of a nuclear norm that is bidiagonalisation, its rate, and the size of eight "
         f"matrices: {reduction}. It passes twice over what is left of the matrices for every "
-        "column, eight operations for two numbers read and one written, so its rate follows the "
-        "level of cache that holds them. The rest of a nuclear norm is the quadrature: per column "
-        f"and node, eight matrices at once, {waiting}; eight independent divisions alone take "
-        f"{division * 1e9:.3g} ns. P1 adds rank-one updates of two matrices per k.",
+        "column, eight operations for two numbers read and one written; over these sizes its rate "
+        f"differs by a factor of {spread:.2g}. The rest of a nuclear norm is the quadrature: per "
+        f"column and node, eight matrices at once, {waiting}; eight "
+        f"independent divisions alone take {division * 1e9:.3g} ns. P1 adds rank-one updates of two "
+        "matrices per k.",
         "",
         f"**k <= n, k > {_dispatch.LANE_COLUMNS} (P0 and P1).** A Gram matrix by GEMM, then "
         "LAPACK's eigenvalues, mostly their reduction to tridiagonal form, half of which is "
         f"symmetric matrices times vectors: {lapack}. The remainder is the iteration on the "
         "tridiagonal matrix. Where the Gram matrix is too coarse, an SVD comes on top, not counted "
-        f"as operations: for P1 {fallback or 'none'} of the k timed.",
+        f"as operations: for P1 at {fallback} of the k timed.",
         "",
         "**k > n.** One eigendecomposition with vectors per block: "
-        f"{share} of the block; its tridiagonal reduction limits it as above. "
+        f"{share} of its time; the tridiagonal reduction limits it as above. "
         f"{instead}"
         "Capacitance matrices are GEMM with as many columns as quadrature nodes, after "
         "forming products of update vectors that are used once; the pivots work on "
