@@ -8,6 +8,7 @@ import typer
 
 from .. import _show_versions
 from .._version import __version__
+from .clustering import cluster
 from .errors import reported
 from .metrics import fid, wam
 from .sweep import sweep
@@ -55,5 +56,6 @@ def info(
 
 
 app.command()(sweep)
+app.command()(cluster)
 app.command()(fid)
 app.command()(wam)
