@@ -13,7 +13,6 @@ from .. import _dispatch
 from . import _alternating, _cuda, _projections, problems
 from ._sources import ArraySource, ModelSource
 
-METRICS = problems.METRICS
 ROWS = _alternating.ROWS
 
 PROBLEMS: dict[str, Callable] = {
@@ -70,20 +69,21 @@ def _run_block(
     return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
 
 
-def _draw(plan: Plan, index: int) -> tuple[np.random.Generator, tuple[np.ndarray, ...]]:
-    """Return the random generator and (factor, x, z) of one trial."""
+def _draw(plan: Plan, index: int) -> tuple:
+    """Return (factor, x, z, starts) of one trial; no starts where no problem wants them."""
     seed = np.random.SeedSequence(plan.entropy, spawn_key=(*plan.spawn_key, index))
     rng = np.random.default_rng(seed)
     factor, x = plan.source.draw(rng, plan.n_samples)
-    return rng, (factor, x, rng.standard_normal((int(plan.latent_dims[-1]), plan.n_samples)))
+    largest = int(plan.latent_dims[-1])
+    z = rng.standard_normal((largest, plan.n_samples))
+    if not any(name in _ITERATIVE for name in plan.problems):
+        return factor, x, z, None
+    return factor, x, z, rng.standard_normal((largest, plan.source.dim))
 
 
 def _run_trial(plan: Plan, index: int) -> np.ndarray:
     """Rows (n_rows, problem, n_supervised, latent_dim) of one trial."""
-    rng, (factor, x, z) = _draw(plan, index)
-    starts = None
-    if any(name in _ITERATIVE for name in plan.problems):
-        starts = rng.standard_normal((int(plan.latent_dims[-1]), plan.source.dim))
+    factor, x, z, starts = _draw(plan, index)
     trial = problems.Trial(factor, x, z, plan.options, starts)
     out = np.empty((len(ROWS), len(plan.problems), len(plan.n_supervised), len(plan.latent_dims)))
     for i, name in enumerate(plan.problems):
@@ -131,19 +131,16 @@ def _on_device(plan: Plan, todo: np.ndarray) -> Iterator[tuple[int, np.ndarray]]
     engine = _dispatch.cuda_kernels()
     for start in range(0, todo.size, _DEVICE_TRIALS):
         block = todo[start : start + _DEVICE_TRIALS]
-        metrics = _cuda.run_trials(
-            [_draw(plan, int(trial))[1] for trial in block],
+        found = _cuda.run_trials(
+            [_draw(plan, int(trial)) for trial in block],
             plan.latent_dims,
             plan.n_supervised,
             plan.problems,
-            plan.options.dtype,
+            plan.options,
             xp=xp,
             engine=engine,
         )
-        for trial, values in zip(block, metrics, strict=True):
-            outcome = np.zeros((len(ROWS) - len(METRICS), *values.shape[1:]))
-            outcome[0] = 1.0
-            yield int(trial), np.concatenate([values, outcome])
+        yield from zip(block.tolist(), found, strict=True)
 
 
 def _parallel(plan: Plan, blocks: list[np.ndarray], n_jobs) -> Iterator[list]:

@@ -106,9 +106,10 @@ def sweep(
         no lock). BLAS is held at one thread meanwhile, in worker processes for good. Small sweeps
         stay in the calling thread.
     device : {"cpu", "cuda"}
-        "cuda" runs batches of trials on a GPU through CuPy, for "unsupervised" and
-        "pseudo_supervised"; data are drawn on the host, so the numbers are the CPU's to rounding.
-        Compiled and run on a CPU in the tests, not yet on a device.
+        "cuda" runs batches of trials of every problem on a GPU through CuPy. Random numbers are
+        drawn on the host, so the closed forms are the CPU's to rounding and the iterative problems
+        to their tolerance; CuPy arrays and CUDA tensors given as ``data`` are not copied to the
+        host. Compiled and run on a CPU in the tests, not yet on a device.
     store : path, optional
         A zarr group in which trials are written as they finish. If it exists the sweep resumes and
         gives bit for bit what an uninterrupted one gives.
@@ -262,11 +263,11 @@ def _plan(
     elif "reduced_rank" in names:
         raise ValueError('problems has "reduced_rank": rank must be a positive integer, got None')
     dtype = np.dtype(_validate.one_of(_dtype_name(dtype), "dtype", ("float64", "float32")))
+    fraction = _validate.number(population_fraction, "population_fraction")
     if _validate.one_of(device, "device", ("cpu", "cuda")) == "cuda":
-        for name in names:
-            _validate.one_of(name, 'with device="cuda" problems', _cuda.PROBLEMS)
-        _cuda.require_device()
-    source = make_source(data, _validate.number(population_fraction, "population_fraction"))
+        source = _cuda.make_source(data, fraction, _cuda.require_device())
+    else:
+        source = make_source(data, fraction)
     source.check_samples(n_samples)
     seed = _seed(random_state)
     return Plan(
