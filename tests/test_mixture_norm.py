@@ -216,6 +216,16 @@ def test_threads_do_not_change_a_bit(n_threads):
         np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_posterior_is_subnormal(dtype):
+    x = np.linspace(-300, 300, 6001, dtype=dtype)[None, None]
+    weights, means, variances = np.full(2, 0.5), np.array([[-1.0], [1.0]]), np.ones((2, 1))
+    nu = dispatch.posteriors(x, means, variances, np.log(weights))[0, :2].T
+    assert nu[nu > 0].min() > 1e-27
+    expected = naive.posteriors(x[0].T.astype(float), weights, means, variances)
+    np.testing.assert_allclose(nu, expected, atol=10 * np.finfo(dtype).eps)
+
+
 # --- the gradient --------------------------------------------------------------------------------
 
 

@@ -21,6 +21,8 @@ from numba import njit
 TILE = 128
 GROUP = 3
 _CHANNELS = 4  # a distance is updated by so many channels at a time
+# Posteriors below exp of this are set to zero: products with them would be subnormal, and slow.
+_NEGLIGIBLE = -60.0
 _REASSOCIATE = {"reassoc", "contract", "nsz"}  # sums in lanes; NaN and infinity stay as they are
 
 
@@ -56,7 +58,8 @@ def _normalise(logits):
             top = max(top, logits[k, i])
         total = top * 0
         for k in range(n_components):
-            logits[k, i] = np.exp(logits[k, i] - top)
+            below = logits[k, i] - top
+            logits[k, i] = 0 if below < _NEGLIGIBLE else np.exp(below)
             total += logits[k, i]
         for k in range(n_components):
             logits[k, i] /= total
