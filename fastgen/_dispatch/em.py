@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _thread_pools, single_blas_thread
 
-# Rows handed to a thread at a time; a multiple of every tile.
+# Rows handed to a thread at a time.
 _SHARE = 4096
 # Numbers of a tile: it stays in the second-level cache together with its whitened twin.
 _TILE_NUMBERS = 1 << 17
