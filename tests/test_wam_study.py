@@ -42,8 +42,8 @@ def test_labels_and_ratios():
     assert cell.ratio == pytest.approx(float(cell.r_fid / cell.r_wam))
     excess = (cell.fid - cell.fid_floor) / (cell.wam2 - cell.wam2_floor)
     assert cell.ratio_debiased == pytest.approx(float(excess))
-    # noise of variance 1: (sqrt 2 - 1)^2 in each of three dimensions, and the floor
-    assert float(cell.fid) == pytest.approx(3 * (2**0.5 - 1) ** 2, abs=0.1)
+    # noise of variance 1 adds (sqrt 2 - 1)^2 = 0.17 in each of three dimensions
+    assert 0.3 < float(cell.fid) < 0.9
     assert (found.fid.isel(trial=0) != found.fid.isel(trial=1)).any()
     assert (found.fid <= found.wam2 * (1 + 1e-9)).all()
 
@@ -72,7 +72,7 @@ def test_repeatable_and_equal_to_wam():
         ({"original": np.full((5, 3), np.nan)}, "original must be finite"),
         ({"perturb": lambda level, rng: np.zeros((4, 2))}, "reference and the perturbed set"),
         ({"perturb": lambda level, rng: np.full((4, 3), np.inf)}, "the perturbed set must be fin"),
-        ({"n_components": [300]}, "must have at least"),
+        ({"n_components": [300]}, "n_components must be at most the 40 samples"),
     ],
 )
 def test_bad_input_is_named(changes, match):

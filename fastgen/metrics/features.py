@@ -326,7 +326,7 @@ def _pretrained(
     except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"{path} does not hold the weights of {type(net).__name__}: "
-            f"{str(error).splitlines()[0]}; fetch it again"
+            f"{' '.join(str(error).split())[:200] or type(error).__name__}; fetch it again"
         ) from error
     net.fc = torch.nn.Identity()
     mean = torch.tensor(_IMAGENET_MEAN).view(3, 1, 1)

@@ -108,8 +108,8 @@ class WaMResult:
         from halves of X. None without ``debias``.
     interval : (float, float) or None
         95 % interval of the squared distance without its sampling bias, by the basic bootstrap
-        given the components; it lies about ``debiased``, not about ``wam2``. None without
-        ``n_bootstrap``.
+        given the components; it lies about ``debiased``, not about ``wam2``. Too low for sets
+        whose distance is of the size of ``floor``. None without ``n_bootstrap``.
     n_components : int
     criterion : dict of int to float
         What ``n_components`` was chosen by, least is best; empty if it was given.
