@@ -384,9 +384,9 @@ def prose(stages, shares, division) -> list[str]:
         f"matrices: {reduction}. It passes twice over what is left of the matrices for every "
         "column, eight operations for two numbers read and one written; over these sizes its rate "
         f"differs by a factor of {spread:.2g}. The rest of a nuclear norm is the quadrature: per "
-        f"column and node, eight matrices at once, {waiting}; eight "
-        f"independent divisions alone take {division * 1e9:.3g} ns. P1 adds rank-one updates of two "
-        "matrices per k.",
+        f"column and node, eight matrices at once, {waiting}; eight independent "
+        f"divisions alone take {division * 1e9:.3g} ns. P1 adds rank-one updates of two matrices "
+        "per k.",
         "",
         f"**k <= n, k > {_dispatch.LANE_COLUMNS} (P0 and P1).** A Gram matrix by GEMM, then "
         "LAPACK's eigenvalues, mostly their reduction to tridiagonal form, half of which is "
