@@ -135,6 +135,9 @@ def test_gradient_of_a_covariance_is_the_identity_less_the_map():
     (slope,) = torch.autograd.grad(bures(a, b), a)
     expected = np.eye(4) - naive.gaussian_map(a.detach().numpy(), b.numpy())
     np.testing.assert_allclose(slope, expected, rtol=1e-8, atol=1e-10)
+    small = (1e-6 * a).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(bures(small, 1e-6 * b), small)
+    np.testing.assert_allclose(slope, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_singular_points():

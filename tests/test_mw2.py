@@ -229,13 +229,13 @@ def test_lazy_is_dense(k, d, n, spread):
 
 def test_lazy_spares_pairs_and_is_chosen():
     rng = np.random.default_rng(7)
-    first = mixture(rng, 20, 6, 2.0)
-    second = first[0], first[1] + 0.05 * rng.standard_normal((20, 6)), 1.1 * first[2]
+    first = mixture(rng, 50, 6, 2.0)
+    second = first[0], first[1] + 0.05 * rng.standard_normal((50, 6)), 1.1 * first[2]
     found = mw2(first, second)
-    assert found.n_evaluated < 100
+    assert found.n_evaluated < 250
     assert not found.exact.all()
-    assert mw2(mixture(rng, 3, 6), mixture(rng, 3, 6)).exact.all()
-    spherical = [(w, m, np.arange(1.0, 21)) for w, m, _ in (first, second)]
+    assert mw2(mixture(rng, 30, 6), mixture(rng, 30, 6)).exact.all()
+    spherical = [(w, m, np.arange(1.0, 51)) for w, m, _ in (first, second)]
     assert mw2(*spherical).exact.all()
 
 

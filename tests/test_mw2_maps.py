@@ -150,7 +150,7 @@ def test_transport_refuses():
 def test_apply_map_is_pots(method):
     gmm = pytest.importorskip("ot.gmm")
     m, n, c, e, w, v = pot_arguments(3, 3, 2, 2)
-    x = np.random.default_rng(0).standard_normal((40, 2))
+    x = np.random.default_rng(0).standard_normal((400, 2))
     theirs = gmm.gmm_ot_apply_map(x, m, n, c, e, w, v, method=method, seed=5)
     found = gmm_ot_apply_map(x, m, n, c, e, w, v, method=method, seed=5)
     np.testing.assert_allclose(found, theirs, rtol=1e-7, atol=1e-9)
@@ -170,10 +170,10 @@ def test_apply_map_refuses():
 # --- interpolation -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rank", [None, 2])
-def test_interpolation_is_a_geodesic(rank):
+@pytest.mark.parametrize("ranks", [(None, None), (2, 3), (3, 1)])
+def test_interpolation_is_a_geodesic(ranks):
     rng = np.random.default_rng(5)
-    first, second = mixture(rng, 3, 4, n=rank), mixture(rng, 2, 4, n=rank and rank + 1)
+    first, second = mixture(rng, 3, 4, n=ranks[0]), mixture(rng, 2, 4, n=ranks[1])
     result = mw2(first, second)
     length = np.sqrt(result.squared_distance)
     times = [0.0, 0.3, 0.5, 1.0]

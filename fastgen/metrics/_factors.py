@@ -137,8 +137,8 @@ class Covariance:
     ``kind`` says what ``values`` is: "full" (d, d), "diagonal" (d,) variances, "factor" (d, n).
     """
 
-    def __init__(self, kind: str, values: np.ndarray, name: str):
-        self.kind, self.values, self.name = kind, values, name
+    def __init__(self, kind: str, values: np.ndarray, name: str, *, symmetric: bool = True):
+        self.kind, self.values, self.name, self.symmetric = kind, values, name, symmetric
 
     @property
     def dim(self) -> int:
@@ -153,8 +153,11 @@ class Covariance:
             return Root(np.sqrt(self.values / scale / scale), scale, diagonal=True)
         if self.kind == "factor":
             return _from_data(self.values / scale, scale)
-        matrix = self.values / scale / scale
-        return _from_matrix(matrix / 2 + matrix.T / 2, scale, self.name)
+        matrix = self.values / scale
+        matrix /= scale
+        if not self.symmetric:
+            matrix = matrix / 2 + matrix.T / 2
+        return _from_matrix(matrix, scale, self.name)
 
     @functools.cached_property
     def fingerprint(self) -> tuple:
@@ -203,17 +206,19 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
     d = len(matrix)
     largest = matrix.diagonal().max()
     noise = 8 * d * _EPS * largest
-    triangle, info = lapack.dpotrf(matrix, lower=1, clean=1)
+    # the transpose is in LAPACK's order, and the same matrix
+    triangle, info = lapack.dpotrf(matrix.T, lower=1, clean=1)
     if info == 0 and triangle.diagonal().min() ** 2 > _SUSPICIOUS * largest:
         return Root(triangle, scale, triangular=True)
-    # a column-major copy of the symmetric matrix: LAPACK reads its lower triangle
-    factor, pivots, rank, _ = lapack.dpstrf(matrix, tol=noise, lower=1)
+    factor, pivots, rank, _ = lapack.dpstrf(matrix.T, tol=noise, lower=1)
     if rank == d and info == 0:
         return Root(triangle, scale, triangular=True)
     if rank > 0:
         array = np.zeros((d, rank), order="F")
         array[pivots - 1] = np.tril(factor)[:, :rank]
-        if np.abs(matrix - array @ array.T).max() <= 16 * noise:
+        rest = array @ array.T
+        rest -= matrix
+        if max(rest.max(), -rest.min()) <= 16 * noise:
             return Root(array, scale)
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < -ROUNDING * max(values[-1], -values[0]):
@@ -353,7 +358,8 @@ def full(matrix: np.ndarray, name: str) -> Covariance:
     """Check one (d, d) matrix; what is factored is its symmetric part."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"{name} must be a square matrix (d, d), got shape {matrix.shape}")
-    if not np.array_equal(matrix, matrix.T):
+    symmetric = np.array_equal(matrix, matrix.T)
+    if not symmetric:
         peak = np.abs(matrix).max()
         gap = np.abs(matrix / peak - matrix.T / peak).max()
         if gap > ROUNDING:
@@ -361,4 +367,4 @@ def full(matrix: np.ndarray, name: str) -> Covariance:
                 f"{name} must be symmetric, got entries that differ from their mirror by "
                 f"{gap:.2g} of the largest; pass (C + C.T) / 2 if that is meant"
             )
-    return Covariance("full", matrix, name)
+    return Covariance("full", matrix, name, symmetric=symmetric)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastgen import _validate
+from fastgen._dispatch import LANE_COLUMNS
 
 from . import _maps, _transport
 from ._backends import backend
@@ -22,9 +23,10 @@ from ._pairs import PairParts, bounds, mean_costs
 from .gaussian import check_dtype, dist_bures_squared, same_dimension
 
 # Bounds take an eigenproblem per component, and spare about half of the pairs: they pay where the
-# pairs, by the cube of their rank, are this many times the components, by that of the dimension
-# (bench/peers/bures.py).
+# pairs, by the cube of their rank, are this many times the components, by that of the dimension.
+# Small factors share vector registers, so that a pair costs less (bench/peers/bures.py).
 _LAZY_GAIN = 4
+_LAZY_GAIN_SMALL = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +257,8 @@ def _bounds_pay(first: Parsed, second: Parsed) -> bool:
         return False
     pairs = len(sides[0]) * len(sides[1])
     rank = np.mean([c.root.rank for side in sides for c in side])
-    return pairs * rank**3 > _LAZY_GAIN * sum(map(len, sides)) * sides[0][0].dim ** 3
+    gain = _LAZY_GAIN if rank > LANE_COLUMNS else _LAZY_GAIN_SMALL
+    return pairs * rank**3 > gain * sum(map(len, sides)) * sides[0][0].dim ** 3
 
 
 def _mw2_device(gmm1: Any, gmm2: Any) -> MW2Result:
