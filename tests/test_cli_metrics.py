@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fastgen.cli.app import app
+from fastgen.metrics._wam import fid, wam
 from fastgen.metrics.features import PCAFeatures
 from fastgen.metrics.statistics import FeatureStatistics
-from fastgen.metrics.wam import fid, wam
 
 RNG = np.random.default_rng(0)
 X = np.repeat([[-9.0], [9.0]], 100, axis=0) + RNG.standard_normal((200, 3))

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchmetrics")
 
 from fastgen.metrics import torchmetrics as module  # noqa: E402
+from fastgen.metrics._wam import fid, wam  # noqa: E402
 from fastgen.metrics.torchmetrics import FID, WaM  # noqa: E402
-from fastgen.metrics.wam import fid, wam  # noqa: E402
 
 OPTIONS = {"n_components": 2, "random_state": 0}
 

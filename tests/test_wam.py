@@ -12,8 +12,8 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import laplace
 
 from fastgen.metrics import _fits
+from fastgen.metrics._wam import WaMResult, fid, floor_law, wam
 from fastgen.metrics.statistics import FeatureStatistics
-from fastgen.metrics.wam import WaMResult, fid, floor_law, wam
 
 OPTIONS = _fits.Options("full", 1e-6, 1e-3, 100, 1)
 KINDS = ("full", "tied", "diag", "spherical")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgen.metrics._study import ratio_study
-from fastgen.metrics.wam import floor_law, wam
+from fastgen.metrics._wam import floor_law, wam
 
 
 def sets(n=400, d=3, seed=0):

@@ -18,8 +18,8 @@ from .errors import reported
 
 if TYPE_CHECKING:
     from ..metrics._images import ImageFolder
+    from ..metrics._wam import WaMResult
     from ..metrics.statistics import FeatureStatistics
-    from ..metrics.wam import WaMResult
 
 _FEATURES = ("pixels", "pca", "inception", "resnet18")
 
@@ -107,10 +107,10 @@ def fid(
                     "--save-stats has no use with --features pca: components are found anew on "
                     "each A; use pixels"
                 )
-        from ..metrics import statistics, wam
+        from ..metrics import _wam, statistics
 
         sets = reader.sets((a, b), moments=True)
-        value = wam.fid(*sets)
+        value = _wam.fid(*sets)
         if save_stats is not None:
             first = sets[0]
             if not isinstance(first, statistics.FeatureStatistics):
@@ -161,7 +161,7 @@ def wam(
             from .. import plotting
 
             outputs.check(plot, "--plot", plotting.SUFFIXES)
-        from ..metrics import wam as module
+        from ..metrics import _wam as module
 
         sets = reader.sets((a, b), moments=False)
         with _warnings_in_a_line():

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .wam import WaMResult
+    from ._wam import WaMResult
 
 _TEXT, _SMALL = 8, 7
 _COLOURS = {"means": "#0072B2", "covariances": "#D55E00"}

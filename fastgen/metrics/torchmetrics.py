@@ -13,8 +13,8 @@ import torch
 
 from fastgen import _validate
 
+from ._wam import WaMResult, fid, wam
 from .statistics import FeatureStatistics
-from .wam import WaMResult, fid, wam
 
 try:
     from torchmetrics import Metric
