@@ -1,0 +1,51 @@
+"""How far data are from what a generator can produce: the nearest point in its range.
+
+Every name is loaded when first used: ``import fastgen.goof`` loads neither torch nor SciPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Ball": "domains",
+    "Box": "domains",
+    "Sphere": "domains",
+    "nearest": "search",
+    "NearestResult": "results",
+    "score": "scores",
+    "GoofScore": "scores",
+    "planted": "scores",
+    "PlantedResult": "scores",
+    "overfit_test": "overfitting",
+    "OverfitTest": "overfitting",
+    "pca_floor": "bounds",
+    "nearest_rows": "rows",
+}
+
+__all__ = [
+    "Ball",
+    "Box",
+    "GoofScore",
+    "NearestResult",
+    "OverfitTest",
+    "PlantedResult",
+    "Sphere",
+    "nearest",
+    "nearest_rows",
+    "overfit_test",
+    "pca_floor",
+    "planted",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

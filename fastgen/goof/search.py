@@ -1,0 +1,514 @@
+"""The nearest point of a generator's range to each data point."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _validate
+from . import _affine, _race, _starts, domains, lm
+from ._objective import Objective
+from ._pairs import Status
+from .bounds import lower_bounds
+from .domains import Free
+from .generators import Adapter, adapt, evaluation_mode, modules_of
+from .results import STATUS, NearestResult, join
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_CHUNK = 256  # targets searched together
+_MATRIX_VALUES = 2**26  # of the normal matrices of a chunk
+_POLISH_STEPS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """Checked options of a search."""
+
+    prior: str | Callable
+    domain: Free
+    init: Any
+    pool_size: int
+    n_starts: int
+    method: str
+    max_iter: int
+    penalty: float
+    polish: bool
+    seed: int
+
+
+def nearest(
+    generator: Any,
+    X: Any,
+    *,
+    latent_dim: int | tuple[int, ...] | None = None,
+    prior: str | Callable = "normal",
+    domain: Any = None,
+    init: Any = None,
+    pool_size: int = 20_000,
+    n_starts: int = 8,
+    method: str = "auto",
+    max_iter: int = 50,
+    penalty: float = 0.0,
+    cond: Any = None,
+    forward: Callable | None = None,
+    polish: bool = False,
+    resume: NearestResult | None = None,
+    random_state: Any = None,
+    device: Any = None,
+    progress: bool | Callable[[int, int], None] | None = None,
+) -> NearestResult:
+    r"""Find the nearest point of a generator's range to each row of X: ``min_z ||G(z) - x||``.
+
+    Searches start at the nearest of a pool of samples, run a short race and end in a second-order
+    solver; each (target, start) pair has its own damping, step length and stopping, and the best
+    latent seen is kept. Linear generators are solved in closed form.
+
+    Parameters
+    ----------
+    generator : nn.Module, callable (B, k) -> (B, ...), LinearGAN, or a list of them
+        Networks are held in evaluation mode with frozen weights during the call and given back
+        as they were. A list is a mixture: the least distance over its members.
+    X : array or tensor (n, ...)
+        Targets, in the units and of the shape (or flattened) that the generator returns.
+    latent_dim : int or tuple, optional
+        Size k of a latent, or its shape, such as (k, 1, 1). Read off the first layer if that is
+        Linear or ConvTranspose.
+    prior : {"normal", "uniform"} or callable, default "normal"
+        Distribution of the pool: N(0, I), U[-1, 1]^k, or ``prior(count, rng)`` that returns
+        (count, k).
+    domain : Ball, Box, Sphere, optional
+        Where latents may lie; everywhere by default. It changes the answer: the nearest latents of
+        real images often lie far outside the prior.
+    init : array (n, k) or (n, s, k), or encoder, optional
+        Starts tried before those of the pool. An encoder is called with X.
+    pool_size : int, default 20000
+        Samples drawn for starts, once for all targets; for a conditional generator shared equally
+        by the distinct conditions.
+    n_starts : int, default 8
+        Starts from the pool per target; 0 only with ``init``. More never raise a distance.
+    method : {"auto", "lm", "gncg", "lbfgs", "adam"}, default "auto"
+        "lm" up to 256 latent coordinates, else "gncg"; closed form if the generator is linear.
+    max_iter : int, default 50
+        Steps of the solver per start. A step of "lbfgs" or "adam" is one gradient: give more.
+    penalty : float, default 0
+        Adds ``penalty * ||z||^2`` to the squared distance during the search. Starts are ranked and
+        distances reported without it.
+    cond : array (n, ...), optional
+        Labels or embeddings, row by row with X, for a generator called as ``generator(z, cond)``.
+    forward : callable, optional
+        Called in place of ``generator``, such as ``lambda w: net.synthesis(w)``.
+    polish : bool, default False
+        End with steps in float64 on a copy of the network.
+    resume : NearestResult, optional
+        An earlier result for the same X: only what it marks as interrupted is searched.
+    random_state : int, Generator or None
+        Of the pool.
+    device : str or device, optional
+        Where the generator is, by default.
+    progress : bool or callable, optional
+        A bar on standard error if it is a terminal and the search takes a while; True always, False
+        never. A callable is given the number of finished targets and of all.
+
+    Returns
+    -------
+    NearestResult
+        On Ctrl-C with what is finished, the rest marked "interrupted", and a warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument out of its range, X that is not finite or of another shape, a latent size
+        that cannot be read off, or a generator whose output depends on batch mates or on chance.
+
+    Notes
+    -----
+    The distance is that of GOoF (Luzi 2020) and of latent recovery (Webster et al., CVPR 2019);
+    which norm and normalisation the former used is a reading of ours. The problem is not convex:
+    ``squared_distance`` is an upper bound, see :func:`planted` for how loose, and ``lower_bound``.
+    A target is searched on its own: batch mates and order change it by rounding only, which in
+    float32 can decide between two local minima that are almost equally good.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.goof import Ball, nearest
+    >>> from fastgen.linear import LinearGAN
+    >>> X = np.random.default_rng(0).standard_normal((50, 6))
+    >>> gan = LinearGAN(2, "unsupervised").fit(X)
+    >>> found = nearest(gan, X)
+    >>> bool(np.allclose(found.reconstruction, gan.inverse_transform(gan.transform(X))))
+    True
+    >>> bool((nearest(gan, X, domain=Ball(0.5)).squared_distance >= found.squared_distance).all())
+    True
+    """
+    settings = _settings(
+        prior, domain, init, pool_size, n_starts, method, max_iter, penalty, polish, random_state
+    )
+    if resume is not None:
+        return _resumed(resume, X, cond, locals())
+    members = list(generator) if isinstance(generator, list | tuple) else [generator]
+    if not members:
+        raise ValueError("generator must hold at least one generator, got an empty list")
+    if len(members) > 1 and (init is not None or forward is not None):
+        raise ValueError("init and forward are for a single generator; put functions in the list")
+    report, close = _reporter(progress, len(members) * _length(X))
+    found: list[NearestResult] = []
+    try:
+        for member in members:
+            with evaluation_mode(modules_of(member, forward)):
+                data_dtype = getattr(X, "dtype", None)
+                adapter = adapt(
+                    member,
+                    latent_dim=latent_dim,
+                    forward=forward,
+                    cond=cond,
+                    device=device,
+                    data_dtype=np.float64 if str(data_dtype).endswith("float64") else np.float32,
+                )
+                found.append(_single(member, adapter, X, settings, report))
+            if (found[-1].status == "interrupted").any():
+                break
+    finally:
+        close()
+    if len(found) == 1 and len(members) > 1:
+        warnings.warn("interrupted: only the first member was searched", RuntimeWarning, 2)
+    return found[0] if len(found) == 1 else _mixture(found)
+
+
+def _settings(
+    prior: Any, domain: Any, init: Any, pool_size: Any, n_starts: Any, method: Any, max_iter: Any,
+    penalty: Any, polish: Any, random_state: Any,
+) -> _Settings:  # fmt: skip
+    """Check the options that do not depend on the generator."""
+    if not callable(prior):
+        _validate.one_of(prior, "prior", ("normal", "uniform"))
+    n_starts = _validate.integer(n_starts, "n_starts", minimum=0)
+    pool_size = _validate.integer(pool_size, "pool_size", minimum=0)
+    if n_starts == 0 and init is None:
+        raise ValueError("n_starts must be at least 1 where init is not given, got 0")
+    if n_starts > pool_size:
+        raise ValueError(
+            f"pool_size must be at least n_starts={n_starts}, got {pool_size}; give a larger pool, "
+            "or init= with n_starts=0"
+        )
+    return _Settings(
+        prior=prior,
+        domain=domains.check(domain),
+        init=init,
+        pool_size=pool_size,
+        n_starts=n_starts,
+        method=_validate.one_of(method, "method", _race.METHODS),
+        max_iter=_validate.integer(max_iter, "max_iter"),
+        penalty=_validate.number(penalty, "penalty"),
+        polish=bool(polish),
+        # one seed, so that every member of a mixture is searched as it would be alone
+        seed=int(np.random.default_rng(random_state).integers(2**63)),
+    )
+
+
+def _length(X: Any) -> int:
+    shape = getattr(X, "shape", None)
+    shape = np.shape(X) if shape is None else tuple(shape)
+    if len(shape) < 2 or shape[0] < 1:
+        raise ValueError(f"X must have shape (n, ...) with at least one row, got {tuple(shape)}")
+    return int(shape[0])
+
+
+def _targets(X: Any, generator: Adapter) -> Tensor:
+    """Return X as a checked tensor (n, d) of the generator's dtype and device."""
+    import torch
+
+    if isinstance(X, torch.Tensor):
+        tensor = X.detach()
+    else:
+        array = np.asarray(X)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"X must be a numeric array (n, ...), got dtype {array.dtype}")
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    n, shape = _length(X), tuple(tensor.shape[1:])
+    expected = generator.output_shape
+    plain = [tuple(size for size in sizes if size != 1) for sizes in (shape, expected)]
+    if plain[0] != plain[1] and shape != (generator.output_dim,):
+        raise ValueError(
+            f"X must have rows of shape {expected}, what the generator returns, or flattened "
+            f"{(generator.output_dim,)}, got {shape}"
+        )
+    if generator.cond is not None and len(generator.cond) != n:
+        raise ValueError(f"cond must have a row per row of X, {n}, got {len(generator.cond)}")
+    rows = tensor.reshape(n, -1).to(generator.device, generator.dtype)
+    finite = rows.isfinite().all(1)
+    if not finite.all():
+        bad = int((~finite).nonzero()[0])
+        raise ValueError(
+            f"X must be finite, got NaN or infinity in row {bad}; drop such rows first"
+        )
+    return rows
+
+
+def _warn_of_range(member: Any, targets: Tensor) -> None:
+    """Warn where targets lie outside what the last layer can return: a matter of scaling."""
+    import torch
+
+    if not isinstance(member, torch.nn.Module):
+        return
+    last = type(list(member.modules())[-1]).__name__
+    if last not in ("Tanh", "Sigmoid"):
+        return
+    low, high = (-1.0, 1.0) if last == "Tanh" else (0.0, 1.0)
+    least, most = targets.min().item(), targets.max().item()
+    if least < low - 1e-3 or most > high + 1e-3:
+        warnings.warn(
+            f"X reaches from {least:.3g} to {most:.3g}, but the generator ends in {last}, which "
+            f"returns values from {low:g} to {high:g}; scale X to that range",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _single(
+    member: Any, generator: Adapter, X: Any, settings: _Settings, report: Callable[[int], None]
+) -> NearestResult:
+    """Search the range of one generator."""
+    import torch
+
+    targets = _targets(X, generator)
+    _warn_of_range(member, targets)
+    if generator.affine is not None and settings.method == "auto" and not settings.penalty:
+        return _closed_form(generator, targets, X, settings, report)
+    rng = np.random.default_rng(settings.seed)
+    starts, dropped = [], 0
+    if settings.init is not None:
+        starts.append(_starts.from_user(settings.init, X, generator, targets))
+    if settings.n_starts:
+        pool, dropped = _starts.from_pool(
+            generator,
+            targets,
+            prior=settings.prior,
+            domain=settings.domain,
+            pool_size=settings.pool_size,
+            n_starts=settings.n_starts,
+            rng=rng,
+        )
+        starts.append(pool)
+    first = torch.cat(starts, 1)
+    z, status, n_iter, work, history = _search(generator, targets, first, settings, report)
+    done = status != Status.INTERRUPTED
+    lower = np.zeros(len(targets))
+    wide = targets.double().cpu().numpy()
+    if done.any():
+        lower[done] = lower_bounds(generator.layers, wide[done])
+    if settings.polish:
+        z, outputs = _polished(generator, targets, z, done, settings)
+    else:
+        outputs = _outputs(generator, z, done)
+    return _result(X, wide, z.cpu().numpy(), outputs, status, n_iter, work, lower, history, dropped)
+
+
+def _search(
+    generator: Adapter,
+    targets: Tensor,
+    starts: Tensor,
+    settings: _Settings,
+    report: Callable[[int], None],
+) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Search chunk by chunk; a keyboard interrupt ends it with what is finished."""
+    n, _, k = starts.shape
+    size = max(1, min(_CHUNK, _MATRIX_VALUES // (k * k * 16)))
+    z = starts[:, 0].clone()
+    status = np.full(n, int(Status.INTERRUPTED), dtype=np.int8)
+    n_iter, work = np.zeros(n, dtype=np.int64), np.zeros(n)
+    stages: list[list[tuple[float, float]]] = []
+    finished = 0
+    try:
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
+            part = generator if generator.cond is None else _conditioned(generator, rows)
+            objective = Objective(part, targets[rows], settings.domain, settings.penalty)
+            stages.append([])
+            solvers = _race.stages(settings.method, settings.max_iter, objective)
+            best = _race.search(objective, starts[rows], solvers, stages[-1])
+            z[rows] = best.z
+            status[rows] = best.status.cpu().numpy()
+            n_iter[rows] = best.n_iter.cpu().numpy()
+            work[rows] = objective.work.cpu().numpy()
+            finished = rows.stop
+            report(rows.stop - rows.start)
+    except KeyboardInterrupt:
+        status[finished:] = int(Status.INTERRUPTED)
+        stages = stages[: -(-finished // size)]
+        warnings.warn(
+            f"interrupted after {finished} of {n} targets; pass the result as resume= to go on",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return z, status, n_iter, work, _mean_history(stages, max(finished, 1))
+
+
+def _conditioned(generator: Adapter, rows: slice) -> Adapter:
+    import copy
+
+    part = copy.copy(generator)
+    part.cond = generator.cond[rows]
+    return part
+
+
+def _mean_history(stages: list[list[tuple[float, float]]], n: int) -> np.ndarray:
+    """Average the stages of all chunks; a chunk that ended early counts with its last stage."""
+    longest = max((len(stage) for stage in stages), default=0)
+    total = np.zeros((longest, 2))
+    for stage in stages:
+        total += np.array([stage[min(i, len(stage) - 1)] for i in range(longest)])
+    return total / n
+
+
+def _polished(
+    generator: Adapter, targets: Tensor, z: Tensor, done: np.ndarray, settings: _Settings
+) -> tuple[Tensor, np.ndarray]:
+    """Return latents and outputs after float64 steps from the latents found."""
+    import torch
+
+    double = generator.double()
+    if double is None:
+        raise ValueError("polish needs an nn.Module; pass a float64 callable and float64 X instead")
+    z, targets = z.double(), targets.double()
+    rows = torch.from_numpy(np.flatnonzero(done)).to(z.device)
+    if len(rows):
+        objective = Objective(double, targets, settings.domain, settings.penalty)
+        for piece in rows.split(_CHUNK):
+            found = lm.solve(objective, z[piece], piece, max_iter=_POLISH_STEPS, tol=1e-12)
+            z[piece] = found.z
+    return z, _outputs(double, z, done)
+
+
+def _outputs(generator: Adapter, z: Tensor, done: np.ndarray) -> np.ndarray:
+    """Return outputs (n, d), NaN where nothing was searched."""
+    import torch
+
+    found = np.full((len(z), generator.output_dim), np.nan, dtype=z.cpu().numpy().dtype)
+    rows = torch.from_numpy(np.flatnonzero(done)).to(z.device)
+    for piece in rows.split(_CHUNK):
+        found[piece.cpu().numpy()] = generator(z[piece], piece).cpu().numpy()
+    return found
+
+
+def _closed_form(
+    generator: Adapter, targets: Tensor, X: Any, settings: _Settings, report: Callable[[int], None]
+) -> NearestResult:
+    """Solve a linear generator exactly, in float64."""
+    weight, bias = generator.affine
+    wide = targets.double().cpu().numpy()
+    z = _affine.solve(weight, bias, wide, settings.domain)
+    report(len(z))
+    outputs = z @ weight.T + bias
+    squared = ((outputs - wide) ** 2).sum(axis=1)
+    n = len(z)
+    status = np.full(n, int(Status.EXACT), dtype=np.int8)
+    return _result(
+        X, wide, z, outputs, status, np.ones(n, dtype=np.int64), np.ones(n), squared,
+        np.array([[1.0, squared.mean()]]), 0,
+    )  # fmt: skip
+
+
+def _result(
+    X: Any, wide: np.ndarray, z: np.ndarray, outputs: np.ndarray, status: np.ndarray,
+    n_iter: np.ndarray, work: np.ndarray, lower: np.ndarray, history: np.ndarray, dropped: int,
+) -> NearestResult:  # fmt: skip
+    """Assemble the result; distances are those of the reconstructions returned, in float64."""
+    z = z.copy()
+    z[status == Status.INTERRUPTED] = np.nan
+    squared = ((outputs.astype(np.float64) - wide) ** 2).sum(axis=1)
+    squared[~np.isfinite(squared)] = np.inf
+    return NearestResult(
+        z=z,
+        reconstruction=outputs.reshape(tuple(X.shape) if hasattr(X, "shape") else np.shape(X)),
+        squared_distance=squared,
+        status=np.array(STATUS)[status],
+        n_iter=n_iter,
+        n_forward=work,
+        component=np.zeros(len(z), dtype=np.int64),
+        lower_bound=np.minimum(lower, squared),
+        history=history,
+        n_dropped=dropped,
+    )
+
+
+def _mixture(found: list[NearestResult]) -> NearestResult:
+    """Return the nearest over the members; work adds up, the lower bound is the least one."""
+    distances = np.stack([member.squared_distance for member in found])
+    component = distances.argmin(axis=0)
+    rows = np.arange(distances.shape[1])
+    widest = max(member.z.shape[1] for member in found)
+
+    def pick(name: str) -> np.ndarray:
+        return np.stack([getattr(member, name) for member in found])[component, rows]
+
+    padded = [
+        np.pad(m.z, ((0, 0), (0, widest - m.z.shape[1])), constant_values=np.nan) for m in found
+    ]
+    effort = sum(member.n_forward for member in found)
+    return NearestResult(
+        z=np.stack(padded)[component, rows],
+        reconstruction=pick("reconstruction"),
+        squared_distance=pick("squared_distance"),
+        status=pick("status"),
+        n_iter=pick("n_iter"),
+        n_forward=effort,
+        component=component,
+        lower_bound=np.min([member.lower_bound for member in found], axis=0),
+        history=np.array([[effort.mean(), pick("squared_distance").mean()]]),
+        n_dropped=sum(member.n_dropped for member in found),
+    )
+
+
+def _resumed(earlier: NearestResult, X: Any, cond: Any, arguments: dict) -> NearestResult:
+    """Search what an earlier result marks as interrupted and join the two."""
+    if not isinstance(earlier, NearestResult) or len(earlier) != _length(X):
+        raise ValueError("resume must be the NearestResult of an earlier search of the same X")
+    todo = np.flatnonzero(earlier.status == "interrupted")
+    if not len(todo):
+        return earlier
+    options = {
+        name: value
+        for name, value in arguments.items()
+        if name not in ("settings", "resume", "generator", "X", "cond", "init")
+    }
+    init = arguments["init"]
+    if init is not None and not callable(init):
+        init = init[todo]
+    X = X[todo] if hasattr(X, "shape") else np.asarray(X)[todo]
+    cond = (
+        None if cond is None else (cond[todo] if hasattr(cond, "shape") else np.asarray(cond)[todo])
+    )
+    rest = nearest(arguments["generator"], X, cond=cond, init=init, **options)
+    return join(earlier, rest, todo)
+
+
+def _reporter(progress: Any, total: int) -> tuple[Callable[[int], None], Callable[[], None]]:
+    """Return ``report(count)`` for finished targets and ``close()``."""
+    if progress is False:
+        return (lambda count: None), (lambda: None)
+    if callable(progress):
+        done = [0]
+
+        def report(count: int) -> None:
+            done[0] += count
+            progress(done[0], total)
+
+        return report, (lambda: None)
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=total,
+        unit="target",
+        file=sys.stderr,
+        disable=None if progress is None else False,
+        delay=2 if progress is None else 0,
+    )
+    return bar.update, bar.close
