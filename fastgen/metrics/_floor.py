@@ -114,9 +114,9 @@ def from_halves(
     local optima of the fits, which more samples do not remove: it is taken as it is.
     """
     wam2, fid = np.zeros((2, n_splits))
-    for split in range(n_splits):
-        order = rng.permutation(len(X))
-        n_half = len(X) // 2
+    n_half = len(X) // 2
+    # all drawn before any fit, so that the FID's floor depends on the seed alone
+    for split, order in enumerate([rng.permutation(len(X)) for _ in range(n_splits)]):
         first, second = X[order[:n_half]], X[order[n_half : 2 * n_half]]
         scale = sum(1 / n for n in sizes) / (2 / n_half)
         labels = pair.labels_x

@@ -33,6 +33,7 @@ def ratio_study(
     n_components: Sequence[int] = (1, 5, 10, 20),
     fits: Sequence[str] = _FITS,
     n_trials: int = 1,
+    n_splits: int = 1,
     covariance_type: str = "full",
     reg_covar: float = 1e-6,
     tol: float = 1e-3,
@@ -61,7 +62,7 @@ def ratio_study(
         As ``shared_fit`` of `wam`.
     n_trials : int, default 1
         Repetitions with other fits and other noise on the same data.
-    covariance_type, reg_covar, tol, max_iter, n_init
+    n_splits, covariance_type, reg_covar, tol, max_iter, n_init
         As for `wam`.
     random_state : int, numpy.random.Generator or None
 
@@ -100,6 +101,7 @@ def ratio_study(
     fits = [_validate.one_of(fit, "fits", _FITS) for fit in fits]
     options = _fits.Options(covariance_type, reg_covar, tol, max_iter, n_init)
     n_trials = _validate.integer(n_trials, "n_trials")
+    n_splits = _validate.integer(n_splits, "n_splits")
     if perturb is None:
 
         def perturb(level, rng):
@@ -117,11 +119,24 @@ def ratio_study(
                 rows = _validate.data_matrix(to_host(perturb(level, rng)), "the perturbed set")
                 same_dimension(reference, rows, "reference", "the perturbed set")
                 sets.append(rows)
+            split_seed = int(rng.integers(2**31))  # all cells see the same halves
             fid[:, trial] = [moment_distance(reference, rows, reg_covar) for rows in sets]
             for i, fit in enumerate(fits):
                 for j, k in enumerate(ks.tolist()):
-                    cell = _cell(reference, sets, k, fit == "shared", options, rng)
-                    wam2[i, j, :, trial], floors = cell
+                    shared = fit == "shared"
+                    pairs = _pairs(reference, sets, k, shared, options, rng)
+                    wam2[i, j, :, trial] = [
+                        mw2(pair.gmm_x, pair.gmm_y).squared_distance for pair in pairs
+                    ]
+                    floors = _floor.from_halves(
+                        reference,
+                        pairs[0],
+                        options,
+                        shared=shared,
+                        sizes=(len(reference), len(original)),
+                        n_splits=n_splits,
+                        rng=np.random.default_rng(split_seed),
+                    )
                     wam2_floor[i, j, trial], fid_floor[trial] = floors.wam2, floors.fid
     dims = ("fit", "n_components", "level", "trial")
     found = xarray.Dataset(
@@ -150,25 +165,13 @@ def _levels(levels: Sequence[float]) -> list[float]:
     return found
 
 
-def _cell(reference, sets, k: int, shared: bool, options, rng):
-    """WaM^2 of all levels, and the floors, for one number of components and way of fitting."""
+def _pairs(reference, sets, k: int, shared: bool, options, rng) -> list[_fits.Pair]:
+    """Mixtures of the reference and of each set; separate fits share that of the reference."""
     if shared:
-        pairs = [_fits.fit_pair(reference, r, k, options, shared=True, rng=rng) for r in sets]
-    else:
-        fitted = options.fit(reference, k, rng)
-        others = [options.fit(rows, k, rng) for rows in sets]
-        pairs = [_fits.Pair(fitted, other, fitted, other) for other in others]
-    values = [mw2(pair.gmm_x, pair.gmm_y).squared_distance for pair in pairs]
-    floors = _floor.from_halves(
-        reference,
-        pairs[0],
-        options,
-        shared=shared,
-        sizes=(len(reference), len(sets[0])),
-        n_splits=1,
-        rng=rng,
-    )
-    return values, floors
+        return [_fits.fit_pair(reference, r, k, options, shared=True, rng=rng) for r in sets]
+    fitted = options.fit(reference, k, rng)
+    others = [options.fit(rows, k, rng) for rows in sets]
+    return [_fits.Pair(fitted, other, fitted, other) for other in others]
 
 
 def _with_ratios(found: xarray.Dataset) -> xarray.Dataset:
