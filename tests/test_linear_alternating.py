@@ -318,6 +318,18 @@ def test_lexicographic_is_its_formula(d, m, n, pairs):
         np.testing.assert_allclose(found[:, i], expected, rtol=1e-9, atol=1e-10)
 
 
+def test_lexicographic_takes_no_rounding_for_a_direction():
+    """Where the pairs span the data, what is left of the free samples is nothing."""
+    trial = draw(12, 3, 10, 30, seed=5)
+    trial.x[:] = trial.x[:, :3] @ np.random.default_rng(0).standard_normal((3, 10))
+    found = _alternating.lexicographic(trial, np.array([4, 5, 8, 30]), 4)
+    left, s, _ = np.linalg.svd(trial.x, full_matrices=False)
+    basis = left[:, s > 1e-9 * s[0]]
+    assert basis.shape == (12, 3)
+    beyond = trial.factor - (trial.factor @ basis) @ basis.T
+    np.testing.assert_allclose(found[1], (beyond**2).sum(), rtol=1e-9)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     r=st.integers(1, 9),

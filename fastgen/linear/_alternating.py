@@ -185,7 +185,7 @@ def lexicographic(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     basis = frame.range.basis
     free = trial.x[:, n_pairs:]
     u, s, _ = np.linalg.svd(free - basis @ (basis.T @ free), full_matrices=False)
-    keep = int((s > RANK_TOLERANCE * max(s[0], 1e-300)).sum())
+    keep = int((s > RANK_TOLERANCE * np.linalg.norm(free)).sum())
     space = nested_range(np.hstack([basis, u[:, :keep]]), trial)
     head = frame.range.coordinates
     scale = s[:keep] / np.sqrt(n_free)

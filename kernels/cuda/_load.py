@@ -27,6 +27,7 @@ _INSTANTIATIONS = {
     "alternating": tuple(
         f"solve_left<{scalar}, {side}>" for scalar in SCALARS.values() for side in SIDES
     ),
+    "bures": tuple(f"cross_products<{scalar}, 32>" for scalar in SCALARS.values()),
     "linear_path": tuple(
         f"{kernel}<{scalar}, {cell}, {side}>"
         for kernel in ("leading_path", "tall_path")
