@@ -78,7 +78,7 @@ class Adapter:
 
     def __call__(self, z: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return outputs (B, d) at latents (B, k); ``rows`` says whose condition each takes."""
-        return self.raw(z, rows).reshape(len(z), -1)
+        return self.raw(z, rows).reshape(len(z), self.output_dim)
 
     def raw(self, z: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return outputs in the generator's own shape."""

@@ -221,8 +221,8 @@ def _length(X: Any) -> int:
     return int(shape[0])
 
 
-def _targets(X: Any, generator: Adapter) -> Tensor:
-    """Return X as a checked tensor (n, d) of the generator's dtype and device."""
+def _targets(X: Any, generator: Adapter) -> tuple[Tensor, Tensor]:
+    """Return X as checked tensors (n, d) on the generator's device: in its dtype, in float64."""
     import torch
 
     if isinstance(X, torch.Tensor):
@@ -242,14 +242,15 @@ def _targets(X: Any, generator: Adapter) -> Tensor:
         )
     if generator.cond is not None and len(generator.cond) != n:
         raise ValueError(f"cond must have a row per row of X, {n}, got {len(generator.cond)}")
-    rows = tensor.reshape(n, -1).to(generator.device, generator.dtype)
+    wide = tensor.reshape(n, -1).to(generator.device, torch.float64)
+    rows = wide.to(generator.dtype)
     finite = rows.isfinite().all(1)
     if not finite.all():
         bad = int((~finite).nonzero()[0])
         raise ValueError(
             f"X must be finite, got NaN or infinity in row {bad}; drop such rows first"
         )
-    return rows
+    return rows, wide
 
 
 def _warn_of_range(member: Any, targets: Tensor) -> None:
@@ -278,10 +279,10 @@ def _single(
     """Search the range of one generator."""
     import torch
 
-    targets = _targets(X, generator)
+    targets, wide = _targets(X, generator)
     _warn_of_range(member, targets)
     if generator.affine is not None and settings.method == "auto" and not settings.penalty:
-        return _closed_form(generator, targets, X, settings, report)
+        return _closed_form(generator, wide.cpu().numpy(), X, settings, report)
     rng = np.random.default_rng(settings.seed)
     starts, dropped = [], 0
     if settings.init is not None:
@@ -301,14 +302,16 @@ def _single(
     z, status, n_iter, work, history = _search(generator, targets, first, settings, report)
     done = status != Status.INTERRUPTED
     lower = np.zeros(len(targets))
-    wide = targets.double().cpu().numpy()
+    exact = wide.cpu().numpy()
     if done.any():
-        lower[done] = lower_bounds(generator.layers, wide[done])
+        lower[done] = lower_bounds(generator.layers, exact[done])
     if settings.polish:
-        z, outputs = _polished(generator, targets, z, done, settings)
+        z, outputs = _polished(generator, wide, z, done, settings)
     else:
         outputs = _outputs(generator, z, done)
-    return _result(X, wide, z.cpu().numpy(), outputs, status, n_iter, work, lower, history, dropped)
+    return _result(
+        X, exact, z.cpu().numpy(), outputs, status, n_iter, work, lower, history, dropped
+    )
 
 
 def _search(
@@ -377,7 +380,7 @@ def _polished(
     double = generator.double()
     if double is None:
         raise ValueError("polish needs an nn.Module; pass a float64 callable and float64 X instead")
-    z, targets = z.double(), targets.double()
+    z = z.double()
     rows = torch.from_numpy(np.flatnonzero(done)).to(z.device)
     if len(rows):
         objective = Objective(double, targets, settings.domain, settings.penalty)
@@ -393,17 +396,20 @@ def _outputs(generator: Adapter, z: Tensor, done: np.ndarray) -> np.ndarray:
 
     found = np.full((len(z), generator.output_dim), np.nan, dtype=z.cpu().numpy().dtype)
     rows = torch.from_numpy(np.flatnonzero(done)).to(z.device)
-    for piece in rows.split(_CHUNK):
+    for piece in rows.split(_CHUNK) if len(rows) else ():
         found[piece.cpu().numpy()] = generator(z[piece], piece).cpu().numpy()
     return found
 
 
 def _closed_form(
-    generator: Adapter, targets: Tensor, X: Any, settings: _Settings, report: Callable[[int], None]
+    generator: Adapter,
+    wide: np.ndarray,
+    X: Any,
+    settings: _Settings,
+    report: Callable[[int], None],
 ) -> NearestResult:
     """Solve a linear generator exactly, in float64."""
     weight, bias = generator.affine
-    wide = targets.double().cpu().numpy()
     z = _affine.solve(weight, bias, wide, settings.domain)
     report(len(z))
     outputs = z @ weight.T + bias
