@@ -102,19 +102,15 @@ def test_a_failing_module_is_left_as_it_was():
 
 
 def test_module_is_moved_and_brought_back():
-    net = network()
-    seen = []
-
-    def preprocess(batch):
-        seen.append((batch.device.type, net[0].weight.device.type))
-        return batch
-
-    with pytest.raises(Exception):  # noqa: B017, PT011  (nothing computes on meta)
-        ModuleFeatures(torch.nn.Flatten(), preprocess=preprocess, device="meta")(IMAGES)
-    empty = torch.nn.Sequential(torch.nn.Flatten())
-    assert ModuleFeatures(empty, device="cpu")(IMAGES).shape == (20, 108)
-    ModuleFeatures(net, preprocess=preprocess, device="cpu")(IMAGES)
-    assert seen[-1] == ("cpu", "cpu")
+    net, calls = network(), []
+    net.to = lambda device: calls.append(str(device))
+    ModuleFeatures(net, device="cpu")(IMAGES)
+    assert not calls  # it is there
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        ModuleFeatures(net, device="meta")(IMAGES)  # a device on which nothing is computed
+    assert calls == ["meta", "cpu"]
+    bare = torch.nn.Flatten()  # neither parameters nor buffers
+    assert ModuleFeatures(bare)(IMAGES).shape == (20, 108)
 
 
 @pytest.mark.gpu

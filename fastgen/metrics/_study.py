@@ -107,44 +107,23 @@ def ratio_study(
         def perturb(level, rng):
             return original + level * rng.standard_normal(original.shape)
 
-    shape = len(fits), len(ks), len(levels), n_trials
-    wam2, wam2_floor = np.empty(shape), np.empty((*shape[:2], n_trials))
-    fid, fid_floor = np.empty((len(levels), n_trials)), np.empty(n_trials)
+    trials = []
     with warnings.catch_warnings():
         # The study is of what these warn of.
         warnings.filterwarnings("ignore", category=UserWarning, module="fastgen")
-        for trial, rng in enumerate(np.random.default_rng(random_state).spawn(n_trials)):
+        for rng in np.random.default_rng(random_state).spawn(n_trials):
             sets = [original]
             for level in levels[1:]:
                 rows = _validate.data_matrix(to_host(perturb(level, rng)), "the perturbed set")
                 same_dimension(reference, rows, "reference", "the perturbed set")
                 sets.append(rows)
-            split_seed = int(rng.integers(2**31))  # all cells see the same halves
-            fid[:, trial] = [moment_distance(reference, rows, reg_covar) for rows in sets]
-            for i, fit in enumerate(fits):
-                for j, k in enumerate(ks.tolist()):
-                    shared = fit == "shared"
-                    pairs = _pairs(reference, sets, k, shared, options, rng)
-                    wam2[i, j, :, trial] = [
-                        mw2(pair.gmm_x, pair.gmm_y).squared_distance for pair in pairs
-                    ]
-                    floors = _floor.from_halves(
-                        reference,
-                        pairs[0],
-                        options,
-                        shared=shared,
-                        sizes=(len(reference), len(original)),
-                        n_splits=n_splits,
-                        rng=np.random.default_rng(split_seed),
-                    )
-                    wam2_floor[i, j, trial], fid_floor[trial] = floors.wam2, floors.fid
-    dims = ("fit", "n_components", "level", "trial")
+            trials.append(_trial(reference, sets, fits, ks.tolist(), options, n_splits, rng))
+    dims = ("fit", "n_components", "level")
+    names = {"fid": dims[2:], "wam2": dims, "fid_floor": (), "wam2_floor": dims[:2]}
     found = xarray.Dataset(
         {
-            "fid": (dims[2:], fid),
-            "wam2": (dims, wam2),
-            "fid_floor": (dims[3:], fid_floor),
-            "wam2_floor": ((*dims[:2], "trial"), wam2_floor),
+            name: ((*names[name], "trial"), np.stack([t[name] for t in trials], axis=-1))
+            for name in names
         },
         coords={"fit": fits, "n_components": ks, "level": levels, "trial": range(n_trials)},
         attrs={
@@ -156,6 +135,28 @@ def ratio_study(
         },
     )
     return _with_ratios(found)
+
+
+def _trial(reference, sets, fits, ks, options, n_splits, rng) -> dict[str, np.ndarray]:
+    """Distances and floors of one trial, by way of fitting, components and level."""
+    wam2, floor = np.empty((len(fits), len(ks), len(sets))), np.empty((len(fits), len(ks)))
+    split_seed = int(rng.integers(2**31))  # all cells see the same halves
+    for i, j in np.ndindex(floor.shape):
+        shared = fits[i] == "shared"
+        pairs = _pairs(reference, sets, ks[j], shared, options, rng)
+        wam2[i, j] = [mw2(pair.gmm_x, pair.gmm_y).squared_distance for pair in pairs]
+        floors = _floor.from_halves(
+            reference,
+            pairs[0],
+            options,
+            shared=shared,
+            sizes=(len(reference), len(sets[0])),
+            n_splits=n_splits,
+            rng=np.random.default_rng(split_seed),
+        )
+        floor[i, j] = floors.wam2
+    fid = np.array([moment_distance(reference, rows, options.reg_covar) for rows in sets])
+    return {"fid": fid, "wam2": wam2, "fid_floor": np.array(floors.fid), "wam2_floor": floor}
 
 
 def _levels(levels: Sequence[float]) -> list[float]:
