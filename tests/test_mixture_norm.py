@@ -318,6 +318,16 @@ def test_a_large_mean_costs_no_more_than_in_batchnorm():
     assert errors[1] < 2 * errors[0]
 
 
+def test_running_means_are_exact_for_float32_input():
+    x = torch.randn(32, 4, 5, 5) + 1000
+    layer = MixtureNorm2d(4, 1, momentum=1.0, dtype=torch.float64)
+    layer(x)
+    mean = x.double().mean((0, 2, 3))
+    assert (layer.running_means[0] - mean).abs().max() < 1e-8  # float32 moves in steps of 6e-5
+    variance = x.double().var((0, 2, 3))
+    assert (layer.running_vars[0] / variance - 1).abs().max() < 1e-5
+
+
 # --- the note's facts ----------------------------------------------------------------------------
 
 
@@ -391,6 +401,19 @@ def test_components_are_found_from_seeds_and_followed():
         # Labels never switch: an average of two clusters would be far from both.
         assert (layer.running_means - first).square().sum(1).max() < 1
     assert layer.num_batches_tracked == 30
+
+
+def test_seeds_find_overlapping_unequal_clusters():
+    # One k-means++ draw without Lloyd steps finds all five in a third of the trials.
+    centers = torch.tensor([[0.0, 0], [6, 0], [0, 6], [6, 6], [40, 40]])
+    labels = torch.repeat_interleave(torch.arange(5), torch.tensor([400, 50, 400, 50, 30]))
+    x = centers[labels] + torch.randn(len(labels), 2)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        layer = MixtureNorm1d(2, 5, start_steps=0)
+        layer(x)
+        distances = torch.cdist(centers, layer.running_means).min(1).values
+        assert distances.max() < 1, seed
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -16,7 +16,7 @@ from .._dispatch import mixture_norm as dispatch
 # A component with fewer positions than this holds one or none: it has no variance.
 _FEWEST = 1.5
 _LLOYD_STEPS = 10
-_SEEDINGS = 4
+_SEEDINGS = 8
 
 
 class Components(NamedTuple):

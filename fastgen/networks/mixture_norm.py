@@ -218,7 +218,7 @@ class MixtureNorm1d(_MixtureNorm):
         Steps of expectation maximisation on the whole batch, from the running components.
     start_steps : int, default 20
         Steps before those where there are no components to start from: in the first batch, and when
-        a component loses its positions. They follow k-means++ seeds (the best of four after ten
+        a component loses its positions. They follow k-means++ seeds (the best of eight after ten
         Lloyd steps), drawn from torch's random numbers.
     fit_size : int or None, default 8192
         Random positions on which seeds and ``start_steps`` work; None for all.
