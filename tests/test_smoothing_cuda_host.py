@@ -89,8 +89,8 @@ def test_launchers_are_the_oracle(n, n_components):
 @pytest.mark.parametrize("options", [{}, {"method": "npem"}, {"bandwidth": "S"}])
 def test_device_cuda_gives_what_the_cpu_gives(options):
     rng = np.random.default_rng(0)
-    rows = np.round(rng.standard_normal((12, 3)) + 4 * rng.integers(0, 2, (12, 1)), 1)
-    options = {"bandwidth": 0.8, **options, "init": rows[[0, 1]], "n_grid": 12, "max_iter": 2}
+    rows = np.round(rng.standard_normal((9, 3)) + 4 * rng.integers(0, 2, (9, 1)))
+    options = {"bandwidth": 0.8, **options, "init": rows[[0, 1]], "n_grid": 10, "max_iter": 2}
     found = []
     for device in ("cpu", "cuda"):
         with warnings.catch_warnings():
@@ -102,7 +102,7 @@ def test_device_cuda_gives_what_the_cpu_gives(options):
 
 
 def test_grid_changes_no_bit():
-    points, _, weights = problem(40, 3)
+    points, _, weights = problem(8, 3)
     h = np.full((2, 3), 0.7)
     sizes = np.int64(len(weights)), *(np.int32(size) for size in (2, 3, 8))
     found = []
@@ -136,7 +136,7 @@ def test_without_a_device_the_door_says_so():
 
 @pytest.mark.slow
 def test_no_data_race():
-    points, _, weights = problem(20, 2)
+    points, _, weights = problem(8, 2)
     h = np.full((2, 2), 0.7)
     sizes = np.int64(len(weights)), *(np.int32(size) for size in (2, 2, 8))
     out = np.empty_like(weights)

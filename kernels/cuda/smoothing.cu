@@ -43,13 +43,15 @@ grid_sums(const T* values, const long long* starts, const T* weights, const T* o
     for (long long i = blockIdx.x; i < n_out; i += gridDim.x) {
         const int block = int(i / ((long long)n_grid * pitch));
         const int j = int(i % pitch);
+        if (j >= n_components) {
+            if (threadIdx.x == 0) out[i] = T(0);
+            continue;
+        }
         const T at = origins[block] + T(i / pitch % n_grid) * steps[block];
+        const T width = widths[block * n_components + j];
         T total = T(0);
-        if (j < n_components) {
-            const T width = widths[block * n_components + j];
-            for (long long u = starts[block] + threadIdx.x; u < starts[block + 1]; u += THREADS) {
-                total += fastgen::gaussian(values[u] - at, width) * weights[u * pitch + j];
-            }
+        for (long long u = starts[block] + threadIdx.x; u < starts[block + 1]; u += THREADS) {
+            total += fastgen::gaussian(values[u] - at, width) * weights[u * pitch + j];
         }
         total = fastgen::block_reduce(total, Add());
         if (threadIdx.x == 0) out[i] = total;
@@ -84,13 +86,15 @@ pair_sums(const T* values, const long long* starts, const T* weights, const T* w
     for (long long i = blockIdx.x; i < n_points * pitch; i += gridDim.x) {
         const long long u = i / pitch;
         const int j = int(i % pitch);
+        if (j >= n_components) {
+            if (threadIdx.x == 0) out[i] = T(0);
+            continue;
+        }
         const int block = fastgen::block_of(starts, n_blocks, u);
+        const T width = widths[block * n_components + j];
         T total = T(0);
-        if (j < n_components) {
-            const T width = widths[block * n_components + j];
-            for (long long v = starts[block] + threadIdx.x; v < starts[block + 1]; v += THREADS) {
-                total += fastgen::gaussian(values[u] - values[v], width) * weights[v * pitch + j];
-            }
+        for (long long v = starts[block] + threadIdx.x; v < starts[block + 1]; v += THREADS) {
+            total += fastgen::gaussian(values[u] - values[v], width) * weights[v * pitch + j];
         }
         total = fastgen::block_reduce(total, Add());
         if (threadIdx.x == 0) out[i] = total;
