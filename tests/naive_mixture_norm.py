@@ -93,3 +93,31 @@ def posteriors_without_normalisation(x, weights, means, variances):
 def divided_by_share_mean(x, nu, eps=1e-5):
     """Posteriors over their batch mean, on top of nuhat."""
     return np.einsum("ik,kid->id", nu / nu.mean(0), normalized(x, nu, eps))
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def bimodal(seed=0, n=20_000):
+    """The note's example: 0.3 N(-3, 0.5^2) + 0.7 N(3, 1)."""
+    rng = np.random.default_rng(seed)
+    left = rng.random(n) < 0.3
+    return np.where(left, rng.normal(-3, 0.5, n), rng.normal(3, 1, n))[:, None], left
+
+
+def clusters(shape, n_components=3, seed=0):
+    """Activations (B, C, ...) whose positions belong to clusters."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(n_components, size=(shape[0], *shape[2:]))
+    centers = rng.normal(0, 3, (n_components, shape[1]))
+    return np.moveaxis(centers[labels], -1, 1) + rng.standard_normal(shape)
+
+
+def mixture(n_components, channels, seed=0, spread=2.0):
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.full(n_components, 20.0))
+    return (
+        weights,
+        rng.normal(0, spread, (n_components, channels)),
+        rng.uniform(0.5, 2, (n_components, channels)),
+    )
