@@ -91,3 +91,21 @@ def test_import_of_fastgen_networks_waits_for_torch():
         "fastgen.networks.MixtureNorm2d; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.gpu
+def test_a_device_gives_what_the_cpu_gives():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x = torch.tensor(naive.clusters((16, 6, 5, 5))).float()
+    outputs = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(1)
+        layer = MixtureNorm2d(6, 3, device=device)
+        a = x.to(device).requires_grad_()
+        y = layer(a)
+        (y * x.to(device)).sum().backward()
+        outputs.append([v.cpu() for v in (y, a.grad, layer.weight.grad, layer.running_means)])
+        outputs[-1].append(layer.eval()(a[:1]).cpu())
+    for found, expected in zip(*outputs, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
