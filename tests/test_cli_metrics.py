@@ -93,8 +93,11 @@ def test_saved_statistics_take_the_place_of_their_set(files):
         assert first["files"] == [str(saved)]
         again = told("fid", saved, files / b)
         assert again["fid"] == pytest.approx(first["fid"], rel=1e-6)
-    call_ = call("fid", files / "x.npy", files / "y.npz", "--save-stats", saved)
-    assert call_.stdout.splitlines()[1] == f"wrote {saved}"
+    for command in (("fid",), ("wam", *WAM)):
+        saved.unlink()
+        written = call(*command, files / "x.npy", files / "y.npz", "--save-stats", saved)
+        assert written.stdout.splitlines()[-1] == f"wrote {saved}"
+        assert FeatureStatistics.load(saved).n_samples == len(X)
 
 
 def test_principal_components_are_those_of_the_first(files):
@@ -104,7 +107,9 @@ def test_principal_components_are_those_of_the_first(files):
     found = told("fid", *arguments)
     assert found["fid"] == pytest.approx(fid(components(real), components(fake)), rel=1e-9)
     assert found["features"] == "pca"
-    assert "belongs" not in refused("fid", *arguments, "--save-stats", files / "s.npz")
+    assert "no use with --features pca" in refused(
+        "fid", *arguments, "--save-stats", files / "s.npz"
+    )
     assert "at most the numbers of rows and columns" in refused("fid", *arguments[:-1], 31)
 
 

@@ -110,6 +110,16 @@ def test_interval_lies_about_the_distance_of_the_laws():
     assert again.interval == pytest.approx(found.interval, rel=0.2)
 
 
+def test_interval_is_free_of_the_bias_of_sampling():
+    found = wam(
+        normal(80, 8), normal(80, 8, seed=1), n_components=1, n_bootstrap=50, random_state=0
+    )
+    low, high = found.interval
+    # resampled sets are further apart than the sets, by about the floor again
+    assert (low + high) / 2 < found.wam2 - found.floor / 2
+    assert low < high
+
+
 @pytest.mark.slow
 def test_interval_covers():
     """Half of X and 30 % of Y in the lower of two modes: a fifth of the mass moves 18."""

@@ -67,6 +67,7 @@ def test_repeatable_and_equal_to_wam():
         ({"levels": [0.0, 1.0]}, "levels must be positive"),
         ({"levels": [np.nan]}, "levels must be finite"),
         ({"fits": ["common"]}, "fits must be one of 'separate', 'shared'"),
+        ({"fits": []}, "fits must hold at least one of 'separate', 'shared', got none"),
         ({"n_components": []}, "n_components must hold at least one"),
         ({"reference": np.zeros((5, 2))}, "reference and original must have the same number"),
         ({"original": np.full((5, 3), np.nan)}, "original must be finite"),

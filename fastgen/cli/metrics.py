@@ -100,22 +100,12 @@ def fid(
     """
     with reported():
         reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
-        if save_stats is not None:
-            outputs.check(save_stats, "--save-stats", (".npz",))
-            if features == "pca":
-                raise ValueError(
-                    "--save-stats has no use with --features pca: components are found anew on "
-                    "each A; use pixels"
-                )
-        from ..metrics import _wam, statistics
+        _check_stats(save_stats, features)
+        from ..metrics import _wam
 
         sets = reader.sets((a, b), moments=True)
         value = _wam.fid(*sets)
-        if save_stats is not None:
-            first = sets[0]
-            if not isinstance(first, statistics.FeatureStatistics):
-                first = statistics.FeatureStatistics().update(first)
-            first.save(save_stats)
+        files = _write_stats(sets[0], save_stats)
         told = {
             "fid": value,
             "a": a,
@@ -124,7 +114,7 @@ def fid(
             "n_b": _size(sets[1]),
             "n_features": _width(sets[0]),
             "features": features,
-            "files": [] if save_stats is None else [save_stats],
+            "files": files,
         }
         _print(told, f"FID: {value:.6g}", as_json)
 
@@ -145,6 +135,7 @@ def wam(
     resize: Resize = None,
     batch_size: Batch = 64,
     device: Device = None,
+    save_stats: SaveStats = None,
     plot: Plot = None,
     as_json: AsJson = False,
     progress: Progress = True,
@@ -157,6 +148,7 @@ def wam(
     """
     with reported():
         reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
+        _check_stats(save_stats, features)
         if plot is not None:
             from .. import plotting
 
@@ -175,11 +167,35 @@ def wam(
                 reg_covar=reg_covar,
                 random_state=seed,
             )
+        files = _write_stats(sets[0], save_stats)
         if plot is not None:
             plotting.save_figure(result.plot(), plot)
-        files = [] if plot is None else [plot]
+            files.append(plot)
         told = {**result.to_dict(), "a": a, "b": b, "features": features, "files": files}
         _print(told, _table(result), as_json)
+
+
+def _check_stats(path: str | None, features: str | None) -> None:
+    """Raise before the work begins if statistics cannot be written to ``path``."""
+    if path is None:
+        return
+    outputs.check(path, "--save-stats", (".npz",))
+    if features == "pca":
+        raise ValueError(
+            "--save-stats has no use with --features pca: components are found anew on each A; use "
+            "pixels"
+        )
+
+
+def _write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list[str]:
+    """Write the statistics of a set, and return the files written."""
+    from ..metrics.statistics import FeatureStatistics
+
+    if path is None:
+        return []
+    found = rows if isinstance(rows, FeatureStatistics) else FeatureStatistics().update(rows)
+    found.save(path)
+    return [path]
 
 
 @contextlib.contextmanager

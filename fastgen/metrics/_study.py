@@ -99,6 +99,8 @@ def ratio_study(
     ks = _validate.positive_integers(n_components, "n_components")
     levels = [0.0, *_levels(levels)]
     fits = [_validate.one_of(fit, "fits", _FITS) for fit in fits]
+    if not fits:
+        raise ValueError(f"fits must hold at least one of {', '.join(map(repr, _FITS))}, got none")
     options = _fits.Options(covariance_type, reg_covar, tol, max_iter, n_init)
     n_trials = _validate.integer(n_trials, "n_trials")
     n_splits = _validate.integer(n_splits, "n_splits")
