@@ -33,8 +33,21 @@ def _run(work: Callable[[int, int], Any], shape: tuple[int, int, int], n_threads
     spans = [(first, min(first + step, n_blocks)) for first in range(0, n_blocks, step)]
     if n_threads == 1 or len(spans) < 2:
         return [work(*span) for span in spans]
-    with ThreadPoolExecutor(min(n_threads, len(spans))) as pool:
-        return list(pool.map(lambda span: work(*span), spans))
+    results: list[Any] = [None] * len(spans)
+    left = iter(range(len(spans)))
+
+    def take():
+        for i in left:  # each number goes to one thread
+            results[i] = work(*spans[i])
+
+    # The caller takes its part, and threads live for one call: a pool kept alive would cost more
+    # to wake up, and hang in a forked process.
+    with ThreadPoolExecutor(min(n_threads, len(spans)) - 1) as pool:
+        helpers = [pool.submit(take) for _ in range(min(n_threads, len(spans)) - 1)]
+        take()
+        for helper in helpers:
+            helper.result()
+    return results
 
 
 def _padded(values: np.ndarray, dtype: np.dtype, fill: float = 0.0) -> np.ndarray:
