@@ -79,8 +79,12 @@ def test_calling_a_metric_updates_it():
 
 def test_features_are_extracted_and_metrics_are_pickled_and_cloned():
     X, Y = sets()
-    metric = fed(FID(3, feature=torch.nn.Flatten()), X[:, :, None], Y[:, :, None])
-    assert float(metric.compute()) == pytest.approx(fid(X, Y), rel=1e-10)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
+    metric = fed(FID(3, feature=net), X[:, :, None], Y[:, :, None])
+    assert net.training
+    assert float(metric.compute()) == pytest.approx(fid(X, Y), rel=1e-5)  # float32, no dropout
+    other = fed(FID(3, feature=lambda batch: batch[:, :, 0]), X[:, :, None], Y[:, :, None])
+    assert float(other.compute()) == pytest.approx(fid(X, Y), rel=1e-10)
     for copy in (pickle.loads(pickle.dumps(metric)), metric.clone()):
         assert float(copy.compute()) == float(metric.compute())
     metric.float()  # does not touch the states
@@ -145,12 +149,12 @@ def test_without_torchmetrics():
 # A file of its own: the processes import what they run.
 SCRIPT = """
 import json, sys
-import numpy as np, torch
-import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
-from fastgen.metrics.torchmetrics import FID, WaM
 
 def work(rank, folder, options):
+    import numpy as np, torch
+    import torch.distributed as dist
+    from fastgen.metrics.torchmetrics import FID, WaM
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     X, Y = (np.load(f"{folder}/{name}.npy") for name in "XY")
     metrics = {"fid": FID(X.shape[1]), "wam": WaM(options=options)}

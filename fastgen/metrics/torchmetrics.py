@@ -14,6 +14,7 @@ import torch
 from fastgen import _validate
 
 from ._wam import WaMResult, fid, wam
+from .features import ModuleFeatures
 from .statistics import FeatureStatistics
 
 try:
@@ -33,12 +34,13 @@ class _TwoSets(Metric):
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
+    _real: Any  # the state of the real features, as it is kept
 
     def __init__(
         self, feature: Callable[[Any], Any] | None, reset_real_features: bool, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.feature = feature
+        self.feature = ModuleFeatures(feature) if isinstance(feature, torch.nn.Module) else feature
         self.reset_real_features = reset_real_features
 
     def _extract(self, batch: Any) -> torch.Tensor:
@@ -67,8 +69,6 @@ class _TwoSets(Metric):
         super().reset()
         self._real = kept
 
-    _real: Any
-
 
 class FID(_TwoSets):
     """Squared Frechet distance of real and generated features, from running moments.
@@ -82,7 +82,8 @@ class FID(_TwoSets):
         Dimension d of the features.
     feature : callable, optional
         From images to features (n, d), such as `fastgen.metrics.features.inception_v3`; without it
-        ``update`` takes features.
+        ``update`` takes features. A network is wrapped in `ModuleFeatures`, and so evaluated on
+        its own device, without dropout.
     reset_real_features : bool, default True
         False keeps the moments of the real features in ``reset``.
     **kwargs
