@@ -34,6 +34,14 @@ _INSTANTIATIONS = {
         for scalar, cell in PATHS
         for side in SIDES
     ),
+    "nearest_rows": (
+        *(
+            f"{kernel}<{scalar}>"
+            for kernel in ("screen_tiles", "merge_lists", "squared_distances")
+            for scalar in SCALARS.values()
+        ),
+        "select_products<float>",
+    ),
     "nuclear": tuple(
         kernel.format(scalar=scalar, side=side)
         for kernel in (
