@@ -34,8 +34,8 @@ class Case:
 
 
 # Modes far apart, where EM stops at once, and overlapping ones.
-FULL = Case(5000, 128, 10, 1.0, 3), Case(5000, 128, 10, 0.2, 3)
-QUICK = Case(1000, 32, 4, 1.0, 1), Case(1000, 32, 4, 0.2, 1)
+FULL = Case(5000, 128, 10, 1.0, 3), Case(5000, 128, 10, 0.1, 3)
+QUICK = Case(1000, 32, 4, 1.0, 1), Case(1000, 32, 4, 0.1, 1)
 
 
 def features(case: Case, seed: int) -> np.ndarray:
