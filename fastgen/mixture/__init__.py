@@ -8,9 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = {"GaussianMixture": "gaussian", "NonparametricMixture": "nonparametric"}
+_MODULES = {
+    "GaussianMixture": "gaussian",
+    "NonparametricMixture": "nonparametric",
+    "select_components": "nonparametric",
+}
 
-__all__ = ["GaussianMixture", "NonparametricMixture"]
+__all__ = ["GaussianMixture", "NonparametricMixture", "select_components"]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,6 +52,10 @@ _INSTANTIATIONS = {
         for scalar in SCALARS.values()
         for side in SIDES
     ),
+    "smoothing": tuple(
+        f"{kernel}<double>"
+        for kernel in ("block_weights", "grid_sums", "pair_sums", "posteriors", "smoothed_logs")
+    ),
 }
 
 
