@@ -248,7 +248,8 @@ def wam(
     debias : bool, optional
         True, the default: split X at random and measure the halves, ``floor`` and ``fid_floor``.
         Noise of sampling is rescaled from the size of the halves to that of the sets; what separate
-        fits of the halves add to it is not. Needs more samples per component than features.
+        fits of the halves add to it is not. Needs more samples per component than features. Where
+        far modes have random shares in both sets, the floor is too low by up to a third.
     n_bootstrap : int, default 0
         Resamples for ``interval``; some 200 are needed for 95 %. Components stay as they are.
     setting : "paper", optional
