@@ -375,9 +375,36 @@ def test_interrupted_searches_go_on(monkeypatch, stop):
     rest = nearest(net, X, resume=first, **QUICK)
     np.testing.assert_array_equal(rest.z, whole.z)
     np.testing.assert_array_equal(rest.squared_distance, whole.squared_distance)
+    np.testing.assert_allclose(rest.history[-1], whole.history[-1], rtol=1e-6)
     assert nearest(net, X, resume=rest, **QUICK) is rest
     with pytest.raises(ValueError, match="resume must be the NearestResult of an earlier search"):
         nearest(net, X[:3], resume=first, **QUICK)
+
+
+def test_interrupted_mixtures_go_on(monkeypatch):
+    members = [mlp(3, seed=0).double(), mlp(3, seed=1).double()]
+    X = np.random.default_rng(0).standard_normal((20, 16))
+    monkeypatch.setattr(search, "_CHUNK", 7)
+    whole = nearest(members, X, **QUICK)
+    calls = []
+    real = search._race.search
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(search._race, "search", interrupted)
+    with pytest.warns(RuntimeWarning, match="interrupted after 7 of 20 targets"):
+        first = nearest(members, X, **QUICK)
+    assert list(first.status == "interrupted") == [False] * 7 + [True] * 13
+    assert np.isfinite(first.squared_distance).all()
+    assert (first.squared_distance >= whole.squared_distance).all()
+    monkeypatch.setattr(search._race, "search", real)
+    rest = nearest(members, X, resume=first, **QUICK)
+    np.testing.assert_array_equal(rest.squared_distance, whole.squared_distance)
+    np.testing.assert_array_equal(rest.component, whole.component)
 
 
 def test_polish_reaches_float64():

@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .domains import Free, Tangent
 from .generators import Adapter
 
@@ -234,8 +232,3 @@ def coarse_products(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def squared_norms(rows: np.ndarray) -> np.ndarray:
-    """Return the squared norms of rows (n, d) in float64."""
-    return np.einsum("ij,ij->i", rows, rows, dtype=np.float64)

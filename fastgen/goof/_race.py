@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 METHODS = ("auto", "lm", "gncg", "lbfgs", "adam")
 _LARGEST_NORMAL_MATRIX = 256
 _SWEEPS = 20  # gradients per start in the race
-_KEEP = (2, 1)  # starts that go on after the race, and after the first part of the solver
+_KEEP = (4, 1)  # starts that go on after the race, and after the first part of the solver
 _ROUND = 4
 _COARSE_TOL = 1e-3
 

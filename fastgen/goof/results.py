@@ -140,17 +140,25 @@ class NearestResult:
 
 
 def join(first: NearestResult, second: NearestResult, rows: np.ndarray) -> NearestResult:
-    """Return ``first`` with its ``rows`` replaced by ``second``; the history is that of both."""
+    """Return ``first`` with its ``rows`` replaced by ``second``."""
     fields = {}
     for field in dataclasses.fields(NearestResult):
-        mine, other = getattr(first, field.name), getattr(second, field.name)
-        if field.name in ("history", "n_dropped"):
-            continue
-        merged = mine.copy()
-        merged[rows] = other
-        fields[field.name] = merged
+        if field.name not in ("history", "n_dropped"):
+            merged = getattr(first, field.name).copy()
+            merged[rows] = getattr(second, field.name)
+            fields[field.name] = merged
     return NearestResult(
         **fields,
-        history=second.history if len(second.history) else first.history,
-        n_dropped=first.n_dropped + second.n_dropped,
+        history=_mean_history(first, second),
+        n_dropped=max(first.n_dropped, second.n_dropped),
     )
+
+
+def _mean_history(first: NearestResult, second: NearestResult) -> np.ndarray:
+    """Average two histories over the targets searched; the shorter one stays at its end."""
+    parts = [(r.history, r.finished.sum()) for r in (first, second) if len(r.history)]
+    longest = max((len(history) for history, _ in parts), default=0)
+    total = np.zeros((longest, 2))
+    for history, count in parts:
+        total += count * history[np.minimum(np.arange(longest), len(history) - 1)]
+    return total / max(sum(count for _, count in parts), 1)

@@ -14,6 +14,7 @@ from .. import _validate
 from . import _affine, _race, _starts, domains, lm
 from ._objective import Objective
 from ._pairs import Status
+from ._targets import as_targets, row_count, warn_of_range
 from .bounds import lower_bounds
 from .domains import Free
 from .generators import Adapter, adapt, evaluation_mode, modules_of
@@ -148,17 +149,18 @@ def nearest(
     >>> bool((nearest(gan, X, domain=Ball(0.5)).squared_distance >= found.squared_distance).all())
     True
     """
+    arguments = locals()
     settings = _settings(
         prior, domain, init, pool_size, n_starts, method, max_iter, penalty, polish, random_state
     )
     if resume is not None:
-        return _resumed(resume, X, cond, locals())
+        return _resumed(resume, X, cond, arguments)
     members = list(generator) if isinstance(generator, list | tuple) else [generator]
     if not members:
         raise ValueError("generator must hold at least one generator, got an empty list")
     if len(members) > 1 and (init is not None or forward is not None):
         raise ValueError("init and forward are for a single generator; put functions in the list")
-    report, close = _reporter(progress, len(members) * _length(X))
+    report, close = _reporter(progress, len(members) * row_count(X))
     found: list[NearestResult] = []
     try:
         for member in members:
@@ -177,9 +179,7 @@ def nearest(
                 break
     finally:
         close()
-    if len(found) == 1 and len(members) > 1:
-        warnings.warn("interrupted: only the first member was searched", RuntimeWarning, 2)
-    return found[0] if len(found) == 1 else _mixture(found)
+    return found[0] if len(members) == 1 else _mixture(found, len(members))
 
 
 def _settings(
@@ -213,74 +213,14 @@ def _settings(
     )
 
 
-def _length(X: Any) -> int:
-    shape = getattr(X, "shape", None)
-    shape = np.shape(X) if shape is None else tuple(shape)
-    if len(shape) < 2 or shape[0] < 1:
-        raise ValueError(f"X must have shape (n, ...) with at least one row, got {tuple(shape)}")
-    return int(shape[0])
-
-
-def _targets(X: Any, generator: Adapter) -> tuple[Tensor, Tensor]:
-    """Return X as checked tensors (n, d) on the generator's device: in its dtype, in float64."""
-    import torch
-
-    if isinstance(X, torch.Tensor):
-        tensor = X.detach()
-    else:
-        array = np.asarray(X)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"X must be a numeric array (n, ...), got dtype {array.dtype}")
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-    n, shape = _length(X), tuple(tensor.shape[1:])
-    expected = generator.output_shape
-    plain = [tuple(size for size in sizes if size != 1) for sizes in (shape, expected)]
-    if plain[0] != plain[1] and shape != (generator.output_dim,):
-        raise ValueError(
-            f"X must have rows of shape {expected}, what the generator returns, or flattened "
-            f"{(generator.output_dim,)}, got {shape}"
-        )
-    if generator.cond is not None and len(generator.cond) != n:
-        raise ValueError(f"cond must have a row per row of X, {n}, got {len(generator.cond)}")
-    wide = tensor.reshape(n, -1).to(generator.device, torch.float64)
-    rows = wide.to(generator.dtype)
-    finite = rows.isfinite().all(1)
-    if not finite.all():
-        bad = int((~finite).nonzero()[0])
-        raise ValueError(
-            f"X must be finite, got NaN or infinity in row {bad}; drop such rows first"
-        )
-    return rows, wide
-
-
-def _warn_of_range(member: Any, targets: Tensor) -> None:
-    """Warn where targets lie outside what the last layer can return: a matter of scaling."""
-    import torch
-
-    if not isinstance(member, torch.nn.Module):
-        return
-    last = type(list(member.modules())[-1]).__name__
-    if last not in ("Tanh", "Sigmoid"):
-        return
-    low, high = (-1.0, 1.0) if last == "Tanh" else (0.0, 1.0)
-    least, most = targets.min().item(), targets.max().item()
-    if least < low - 1e-3 or most > high + 1e-3:
-        warnings.warn(
-            f"X reaches from {least:.3g} to {most:.3g}, but the generator ends in {last}, which "
-            f"returns values from {low:g} to {high:g}; scale X to that range",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
 def _single(
     member: Any, generator: Adapter, X: Any, settings: _Settings, report: Callable[[int], None]
 ) -> NearestResult:
     """Search the range of one generator."""
     import torch
 
-    targets, wide = _targets(X, generator)
-    _warn_of_range(member, targets)
+    targets, wide = as_targets(X, generator)
+    warn_of_range(member, targets)
     if generator.affine is not None and settings.method == "auto" and not settings.penalty:
         return _closed_form(generator, wide.cpu().numpy(), X, settings, report)
     rng = np.random.default_rng(settings.seed)
@@ -445,8 +385,11 @@ def _result(
     )
 
 
-def _mixture(found: list[NearestResult]) -> NearestResult:
-    """Return the nearest over the members; work adds up, the lower bound is the least one."""
+def _mixture(found: list[NearestResult], n_members: int) -> NearestResult:
+    """Return the nearest over the members; work adds up, the lower bound is the least one.
+
+    A target that some member was not searched for stays interrupted, with the best so far.
+    """
     distances = np.stack([member.squared_distance for member in found])
     component = distances.argmin(axis=0)
     rows = np.arange(distances.shape[1])
@@ -459,15 +402,18 @@ def _mixture(found: list[NearestResult]) -> NearestResult:
         np.pad(m.z, ((0, 0), (0, widest - m.z.shape[1])), constant_values=np.nan) for m in found
     ]
     effort = sum(member.n_forward for member in found)
+    unfinished = np.any([member.status == "interrupted" for member in found], axis=0)
+    unfinished |= len(found) < n_members
+    known = np.min([member.lower_bound for member in found], axis=0)
     return NearestResult(
         z=np.stack(padded)[component, rows],
         reconstruction=pick("reconstruction"),
         squared_distance=pick("squared_distance"),
-        status=pick("status"),
+        status=np.where(unfinished, "interrupted", pick("status")),
         n_iter=pick("n_iter"),
         n_forward=effort,
         component=component,
-        lower_bound=np.min([member.lower_bound for member in found], axis=0),
+        lower_bound=np.where(unfinished, 0.0, known),
         history=np.array([[effort.mean(), pick("squared_distance").mean()]]),
         n_dropped=sum(member.n_dropped for member in found),
     )
@@ -475,7 +421,7 @@ def _mixture(found: list[NearestResult]) -> NearestResult:
 
 def _resumed(earlier: NearestResult, X: Any, cond: Any, arguments: dict) -> NearestResult:
     """Search what an earlier result marks as interrupted and join the two."""
-    if not isinstance(earlier, NearestResult) or len(earlier) != _length(X):
+    if not isinstance(earlier, NearestResult) or len(earlier) != row_count(X):
         raise ValueError("resume must be the NearestResult of an earlier search of the same X")
     todo = np.flatnonzero(earlier.status == "interrupted")
     if not len(todo):
@@ -483,7 +429,7 @@ def _resumed(earlier: NearestResult, X: Any, cond: Any, arguments: dict) -> Near
     options = {
         name: value
         for name, value in arguments.items()
-        if name not in ("settings", "resume", "generator", "X", "cond", "init")
+        if name not in ("resume", "generator", "X", "cond", "init")
     }
     init = arguments["init"]
     if init is not None and not callable(init):
