@@ -8,13 +8,14 @@ is what a double loop in float64 finds.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import _dispatch, _validate
-from .._dispatch.nearest_rows import select_rows
+from .._dispatch.nearest_rows import array_library, detached, renew_lists, select_rows
 
 _EPS = float(np.finfo(np.float32).eps)
 # Rows of the pool that are projected at a time, and of the products that stay in the cache.
@@ -37,15 +38,15 @@ def nearest_rows(
     Parameters
     ----------
     X : array, shape (n, d)
-        Finite real numbers; integers and booleans as they are. Torch tensors and CuPy arrays are
-        brought to the host.
+        Finite real numbers; integers and booleans as they are. Of a CuPy array or a CUDA tensor of
+        torch the search runs on its device, and CuPy arrays are returned.
     pool : array, shape (m, d), or iterable of such arrays
         Read in blocks: a ``numpy.memmap`` is never held as a whole, and a generator of batches is
-        taken once. Rows are numbered from 0 through all blocks.
+        taken once. Rows are numbered from 0 through all blocks, which are brought to where X is.
     n_neighbors : int, default 1
         Rows wanted, at most m.
     n_jobs : int, optional
-        Threads over the rows of X, as in joblib.
+        Threads over the rows of X, as in joblib; not read on a device.
 
     Returns
     -------
@@ -59,6 +60,8 @@ def nearest_rows(
     ------
     TypeError
         If an argument is not real, or ``n_neighbors`` not an integer.
+    ImportError, RuntimeError
+        If X is on a device and CuPy is not installed, or finds none.
     ValueError
         If an array is empty, not two-dimensional or not finite, if dimensions differ, or if the
         pool has fewer rows than ``n_neighbors``.
@@ -71,6 +74,11 @@ def nearest_rows(
     where none pays, all are taken. Memory is bounded by a block of the pool and its products,
     whatever n and m.
 
+    On a device all coordinates are taken: rows of up to 64 by sums of squared differences, longer
+    ones by products of cuBLAS. A few more rows than wanted are kept and evaluated in float64; where
+    the proven bound on the others is not above the last of them, the row of X is done again in
+    float64. This path has not yet been run on a device.
+
     Examples
     --------
     >>> from fastgen.goof import nearest_rows
@@ -78,24 +86,30 @@ def nearest_rows(
     (array([[4., 4.]]), array([[1, 2]]))
     """
     count = _validate.integer(n_neighbors, "n_neighbors")
-    x = _rows(X, "X")
-    distances = np.full((len(x), count), np.inf)
-    indices = np.full((len(x), count), -1, np.int64)
-    screen = None
-    first = 0
-    for block in _blocks(pool, x.shape[1]):
-        if screen is None:
-            screen = _Screen.of(x, block)
-        screen.search(x, block, first, distances, indices, n_jobs)
-        first += len(block)
+    with array_library(X) as xp:
+        check = _rows if xp is np else functools.partial(_rows, xp=xp)
+        x = check(X, "X")
+        distances = xp.full((len(x), count), np.inf)
+        indices = xp.full((len(x), count), -1, np.int64)
+        screen = None
+        first = 0
+        for block in _blocks(pool, x.shape[1], check):
+            if xp is not np:
+                scale = _scale(max(_reach(x, block), _reach(block, block)))
+                renew_lists(x, block, scale, first, distances, indices)
+            else:
+                if screen is None:
+                    screen = _Screen.of(x, block)
+                screen.search(x, block, first, distances, indices, n_jobs)
+            first += len(block)
     if first < count:
         raise ValueError(f"n_neighbors must be at most the {first} rows of pool, got {count}")
     return distances, indices
 
 
-def _rows(value: Any, name: str) -> np.ndarray:
-    """Rows as float32 where that holds them exactly, else as float64."""
-    array = np.asarray(_dispatch.to_host(value))
+def _rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
+    """Rows as float32 where that holds them exactly, else as float64, in the library ``xp``."""
+    array = xp.asarray(_dispatch.to_host(value) if xp is np else detached(value))
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -106,9 +120,9 @@ def _rows(value: Any, name: str) -> np.ndarray:
     if not array.size:
         raise ValueError(f"{name} must have rows and columns, got shape {array.shape}")
     exact = np.can_cast(array.dtype, np.float32)
-    array = np.ascontiguousarray(array, np.float32 if exact else np.float64)
-    if not np.isfinite(array.sum(dtype=np.float64)) and not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
+    array = xp.ascontiguousarray(array, np.float32 if exact else np.float64)
+    if not xp.isfinite(array.sum(dtype=np.float64)) and not xp.isfinite(array).all():
+        row, column = map(int, xp.argwhere(~xp.isfinite(array))[0])
         raise ValueError(
             f"{name} must be finite, got {array[row, column]} at row {row}, column {column}; "
             "drop such rows first"
@@ -116,8 +130,8 @@ def _rows(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def _blocks(pool: Any, dim: int) -> Iterator[np.ndarray]:
-    """Yield checked blocks of the pool."""
+def _blocks(pool: Any, dim: int, check: Callable) -> Iterator[np.ndarray]:
+    """Yield blocks of the pool that ``check`` has passed."""
     whole = hasattr(pool, "shape") or isinstance(pool, list | tuple)
     if not whole and not isinstance(pool, Iterable):
         raise TypeError(f"pool must be an array or an iterable of arrays, got {type(pool)}")
@@ -127,7 +141,7 @@ def _blocks(pool: Any, dim: int) -> Iterator[np.ndarray]:
         if len(part) == 0 and not whole:
             continue
         for start in range(0, max(len(part), 1), _POOL_ROWS):
-            block = _rows(part[start : start + _POOL_ROWS], "pool")
+            block = check(part[start : start + _POOL_ROWS], "pool")
             if block.shape[1] != dim:
                 raise ValueError(
                     f"X and pool must have the same number of columns, got {dim} and "
@@ -198,13 +212,7 @@ class _Screen:
 
         common = np.result_type(x, block)
         x, block = x.astype(common, copy=False), block.astype(common, copy=False)
-        largest = max(_reach(x, self.mean), _reach(block, self.mean))
-        if largest > _LARGEST:
-            raise ValueError(
-                f"X and pool must have rows shorter than {_LARGEST:g}, whose squared distances "
-                "float64 holds; divide both by their scale"
-            )
-        scale = 1.0 if largest == 0 else 2.0 ** -np.ceil(np.log2(largest))
+        scale = _scale(max(_reach(x, self.mean), _reach(block, self.mean)))
         right, right_squares, error = self.coordinates(block, scale)
         longest = np.sqrt(right_squares.max(initial=0))
         # half of the squared length of a row of the pool is taken off its products, in two parts
@@ -250,6 +258,17 @@ def _principal(sample: np.ndarray) -> np.ndarray:
 
 def _left_out(rows: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum((rows**2).sum(1) - (inside**2).sum(1), 0))
+
+
+def _scale(largest: float) -> float:
+    """Power of two that brings rows of at most this length into the unit ball."""
+    if largest > _LARGEST:
+        raise ValueError(
+            f"X and pool must have rows shorter than {_LARGEST:g}, whose squared distances "
+            "float64 holds; divide both by their scale"
+        )
+    # the square of the scale is finite
+    return 1.0 if largest == 0 else 2.0 ** min(-float(np.ceil(np.log2(largest))), 500.0)
 
 
 def _reach(rows: np.ndarray, mean: np.ndarray) -> float:

@@ -154,8 +154,8 @@ select_products(const T* products, const double* halves, long long n, int m, int
     }
 }
 
-// out[i, j] = squared distance of x[i] and pool[columns[i * stride + j]]; not written where the
-// column is -1. With stride 0 all rows have the same columns. out: (n, width). One thread to a pair.
+// out[i, j] = squared distance of x[i] and pool[columns[i * stride + j]]. With stride 0 all rows have
+// the same columns. out: (n, width). One thread to a pair.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 squared_distances(const T* x, const T* pool, const int* columns, long long n, int width, int stride,
@@ -163,8 +163,7 @@ squared_distances(const T* x, const T* pool, const int* columns, long long n, in
     const long long first = static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x;
     for (long long at = first; at < n * width; at += static_cast<long long>(gridDim.x) * THREADS) {
         const long long i = at / width;
-        const int column = columns[i * stride + at % width];
-        if (column < 0) continue;
-        out[at] = fastgen::squared_distance(x + i * d, pool + static_cast<long long>(column) * d, d);
+        const long long column = columns[i * stride + at % width];
+        out[at] = fastgen::squared_distance(x + i * d, pool + column * d, d);
     }
 }

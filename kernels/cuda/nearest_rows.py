@@ -71,7 +71,7 @@ def renew_lists(
     if x.dtype == np.float32:
         scale = min(scale, 2.0**100)  # which float32 holds
     with _load.device_of(x):
-        if keep > CAPACITY:
+        if keep > CAPACITY or len(pool) <= keep:
             _renew_all(xp, x, pool, first, distances, indices)
             return
         direct = x.shape[1] <= DIRECT_COLUMNS or os.environ.get("CUPY_TF32") == "1"
@@ -79,9 +79,8 @@ def renew_lists(
         columns, left_out = screen(xp, x, pool, scale, keep)
         columns = xp.sort(columns, axis=1)  # of equal distances the smaller index comes first
         found = _evaluate(xp, x, pool, columns, keep)
-        found[columns < 0] = np.inf
         new, named = _merge(xp, distances, indices, found, columns.astype(np.int64) + first)
-        sure = _certified(xp, left_out, new[:, -1], scale, x.shape[1])
+        sure = _certified(left_out, new[:, -1], scale, x.shape[1])
         again = xp.flatnonzero(~sure)
         if again.size:
             old, old_named = distances[again], indices[again]
@@ -91,20 +90,20 @@ def renew_lists(
         indices[...] = named
 
 
-def _certified(xp: ModuleType, left_out, last, scale: float, d: int) -> cupy.ndarray:
+def _certified(left_out, last, scale: float, d: int) -> cupy.ndarray:
     """Whether the computed distances of all rows left out are above ``last``.
 
-    ``left_out`` bounds their exact distances times scale^2 from below; infinity where there are
-    none. A sum of d squares in float64 has a relative error of (d + 2) 2^-53 at most, and what
-    underflows.
+    ``left_out`` bounds their exact distances times scale^2 from below. A sum of d squares in
+    float64 has a relative error of (d + 2) 2^-53 at most, and what underflows.
     """
     relative, absolute = (d + 8) * 2.0**-52, d * (2.0**-1074 * scale) * scale
-    return xp.isinf(left_out) | (left_out * (1 - relative) - absolute > last * scale * scale)
+    return left_out * (1 - relative) - absolute > last * scale * scale
 
 
 def _screen_tiles(xp: ModuleType, x, pool, scale: float, keep: int) -> tuple:
     """Candidates of every query, and a lower bound on the others, by sums of squared differences.
 
+    The pool has more rows than ``keep``.
     The squares of the rounded differences, their sums over a tile's depth and the sums of those
     have a relative error of DEPTH + d / DEPTH + 3 units of rounding at most; twice as much is
     taken off.
@@ -130,13 +129,13 @@ def _screen_tiles(xp: ModuleType, x, pool, scale: float, keep: int) -> tuple:
         _load.launch("nearest_rows", f"merge_lists<{scalar}>", _threads(n), arguments)
     values, columns = values.reshape(n, keep), columns.reshape(n, keep)
     relative = (_DEPTH + -(-d // _DEPTH) + 4) * float(np.finfo(x.dtype).eps)
-    low = (values[:, -1].astype(np.float64) - d * _TINY) * (1 - relative)
-    return columns, xp.where(columns[:, -1] < 0, np.inf, low)
+    return columns, (values[:, -1].astype(np.float64) - d * _TINY) * (1 - relative)
 
 
 def _screen_products(xp: ModuleType, x, pool, scale: float, keep: int) -> tuple:
     """Candidates of every query, and a lower bound on the others, by products in float32.
 
+    The pool has more rows than ``keep``.
     With u, v rows minus a mean, rounded to float32, ``|u - v|^2 = |u|^2 + 2 (|v|^2 / 2 - u.v)``.
     The product is off by d EPS |u| |v| at most in any order of summation, and u - v by EPS (|u| +
     |v|) from the difference of the exact rows; EPS is two units of rounding. What is done in
@@ -165,8 +164,7 @@ def _screen_products(xp: ModuleType, x, pool, scale: float, keep: int) -> tuple:
     slack = d * (_EPS * lengths * longest + _TINY)
     slack += (d + 16) * 2.0**-50 * (squares + longest**2)
     low = xp.sqrt(xp.maximum(squares + 2 * (values[:, -1] - slack), 0))
-    low = xp.maximum(low - _EPS * (lengths + longest) - d * _TINY, 0) ** 2
-    return columns, xp.where(columns[:, -1] < 0, np.inf, low)
+    return columns, xp.maximum(low - _EPS * (lengths + longest) - d * _TINY, 0) ** 2
 
 
 def _centred(xp: ModuleType, rows, mean, scale: float) -> tuple:
