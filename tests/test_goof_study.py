@@ -394,22 +394,28 @@ def test_figures():
     sized = goof_against_size(PCA, X, [4, 20, 60], X_val=BLOBS, n_trials=2, n_planted=2)
     figure = study_figure(sized)
     left, right = figure.axes
-    assert {text.get_text() for text in left.get_legend().get_texts()} == {
-        "train",
-        "validation",
-        "planted floor",
-    }
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == ["train", "validation"]
+    # 31 orders of magnitude would hide all else
+    assert labels[2] == f"planted floor: {float(sized.planted_mse.max()):.1g}"
+    assert left.get_ylim()[0] > 1e-6
     train = next(line for line in left.lines if line.get_label() == "train")
-    np.testing.assert_allclose(
-        train.get_ydata(), sized.mse.sel(set="train").median("trial").values, rtol=1e-12
-    )
+    expected = sized.mse.sel(set="train").median("trial").values[1:]  # the first is rounding
+    np.testing.assert_allclose(train.get_ydata(), expected, rtol=1e-12)
     np.testing.assert_array_equal(right.lines[0].get_ydata(), sized.gap.median("trial").values)
     chosen = goof_against_subsampling(PCA, BLOBS, [4, 10], n_planted=2)
-    (axes,) = study_figure(chosen, width=3.0).axes
-    labels = {text.get_text() for text in axes.get_legend().get_texts()}
-    assert {"random: subset", "kmeans: all", "kmeans: bound", "planted floor"} <= labels
-    (axes,) = study_figure(chosen, metric="relative").axes
-    assert not any("bound" in text.get_text() for text in axes.get_legend().get_texts())
+    figure = study_figure(chosen, width=3.0)
+    assert figure.get_figwidth() == 3
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"random: subset", "kmeans: all", "kmeans: bound"} <= labels
+    chosen["planted_mse"] += float(chosen.mse.sel(set="all").min()) / 2
+    (axes,) = study_figure(chosen).axes
+    floors = [line for line in axes.lines if line.get_color() == "#009E73"]
+    for line, name in zip(floors, ("random", "kmeans"), strict=True):
+        expected = chosen.planted_mse.sel(selection=name).squeeze().values
+        np.testing.assert_array_equal(line.get_ydata(), expected)
+    figure = study_figure(chosen, metric="relative")
+    assert len(figure.legends[0].get_texts()) == 4  # neither bound nor floor
     united = goof_of_unions({1: PCA, 2: PCA}, BLOBS, n_planted=2)
     (axes,) = study_figure(united).axes
     assert axes.get_xlabel() == "members of the union"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TEXT, _SMALL = 8, 7
 _COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9")
 _FLOOR = "#009E73"
+_FAR, _ROUNDING = 1e-3, 1e-12
 _STYLES = {"train": "-", "subset": "-", "validation": (0, (4, 1.2)), "all": (0, (6, 1.2, 1, 1.2))}
 _AXES = {"size": "training rows", "n_members": "members of the union"}
 _LABELS = {
@@ -32,15 +33,16 @@ def study_figure(
 ) -> Figure:
     """Draw a study: distances to the range with the planted floor, and the gap where there is one.
 
-    Lines are medians over trials, bands reach from the least to the greatest. Zeros and what has
-    not been computed are left out.
+    Lines are medians over trials, bands reach from the least to the greatest. Zeros, also
+    but for rounding, and what has not been computed are left out.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         Result of a function of :mod:`fastgen.goof.study`.
     metric : {"mse", "median", "rms", "relative"}, default "mse"
-        The floor and the bound are drawn beside "mse" only, whose units they have.
+        The floor and the bound are shown beside "mse" only, whose units they have; a floor a
+        thousand times below all else only in the legend, its greatest value.
     width : float, optional
         In inches: 7 with two panels, 4 with one, by default.
 
@@ -72,7 +74,7 @@ def study_figure(
     gap = "gap" in dataset
     width = (7.0 if gap else 4.0) if width is None else width
     width = _validate.number(width, "width", minimum=1.0)
-    figure = Figure(figsize=(width, 2.9), layout="constrained")
+    figure = Figure(figsize=(width, 2.7), layout="constrained")
     panels = figure.subplots(1, 1 + gap, squeeze=False)[0]
     _draw_distances(panels[0], dataset, dim, metric)
     if gap:
@@ -85,6 +87,12 @@ def study_figure(
         axes.tick_params(which="both", labelsize=_SMALL, width=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         _tick_values(axes, dataset[dim].values)
+    columns = 1 + gap + ("selection" in dataset.dims)
+    entries = panels[0].get_legend_handles_labels()
+    figure.legend(
+        *entries, loc="outside lower center", ncols=columns, fontsize=_SMALL, frameon=False
+    )
+    figure.set_figheight(2.7 + 0.16 * -(-len(entries[0]) // columns))
     return figure
 
 
@@ -97,24 +105,36 @@ def _draw_distances(axes: Axes, dataset: xarray.Dataset, dim: str, metric: str) 
         for j, name in enumerate(part["set"].values.tolist()):
             colour = _COLOURS[j if method is None else i]
             _band(axes, part[metric].sel(set=name), dim, colour, _STYLES[name], prefix + name)
-        if metric != "mse":
-            continue
-        if "bound" in part:
+        if metric == "mse" and "bound" in part:
             style = (0, (1, 1))
             colour = "0.4" if method is None else _COLOURS[i]
             _band(axes, part["bound"], dim, colour, style, prefix + "bound")
-        label = "planted floor" if i == 0 else "_nolegend_"
-        _band(axes, part["planted_mse"], dim, _FLOOR, (0, (1, 1.5)), label)
+    if metric == "mse":
+        _draw_floor(axes, dataset, dim, methods)
     axes.set_yscale("log")
     axes.set_ylabel(_LABELS[metric], fontsize=_TEXT)
-    axes.legend(fontsize=_SMALL, frameon=False)
+
+
+def _draw_floor(axes: Axes, dataset: xarray.Dataset, dim: str, methods: list) -> None:
+    """Draw the planted floor, or name it in the legend where it lies far below."""
+    floors = dataset["planted_mse"]
+    style = (0, (1, 1.5))
+    drawn = [line.get_ydata().min() for line in axes.lines]
+    greatest = float(floors.max())
+    if drawn and greatest < _FAR * min(drawn):
+        axes.plot([], [], color=_FLOOR, linestyle=style, label=f"planted floor: {greatest:.1g}")
+        return
+    for i, method in enumerate(methods):
+        part = floors if method is None else floors.sel(selection=method)
+        _band(axes, part, dim, _FLOOR, style, "_nolegend_" if i else "planted floor")
 
 
 def _band(axes: Axes, values: xarray.DataArray, dim: str, colour: str, style, label: str) -> None:
     """Draw the median over trials and the range of all."""
     rows = values.transpose(dim, "trial").values
     if values.name != "gap":
-        rows = np.where(rows > 0, rows, np.nan)
+        greatest = np.nanmax(rows, initial=0.0)
+        rows = np.where(rows > _ROUNDING * greatest, rows, np.nan)
     kept = np.isfinite(rows).any(axis=1)
     if not kept.any():
         return
