@@ -111,8 +111,9 @@ def from_halves(
 
     With common labels the distance of halves is sampling noise, proportional to 1 / n: it is
     rescaled to the sizes compared. That understates what comes from random shares of the modes,
-    which falls with the root of n only, by up to sqrt(2) for equal sizes. What two separate fits of the halves add to that comes from
-    local optima of the fits, which more samples do not remove: it is taken as it is.
+    which falls with the root of n only, by up to sqrt(2) for equal sizes. What two separate fits
+    of the halves add comes from local optima of the fits, which more samples do not remove: it is
+    taken as it is.
     """
     wam2, fid = np.zeros((2, n_splits))
     n_half = len(X) // 2
