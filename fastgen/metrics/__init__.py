@@ -1,7 +1,7 @@
 """Distances between distributions: Gaussians (Frechet, Bures, FID), Gaussian mixtures (MW2, WaM).
 
-``fid`` and ``wam`` compare two sets of features, ``FeatureStatistics`` collects their moments from a
-stream, ``features`` computes them from images; ``torchmetrics`` has both metrics as torchmetrics
+``fid`` and ``wam`` compare two sets of features, ``FeatureStatistics`` collects their moments from
+a stream, ``features`` computes them from images; ``torchmetrics`` has both metrics as torchmetrics
 classes.
 """
 
