@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgen.metrics.statistics import FeatureStatistics, read_npz
 from fastgen.metrics._wam import fid
+from fastgen.metrics.statistics import FeatureStatistics, read_npz
 
 
 def samples(n=60, d=4, *, offset=0.0, seed=0):

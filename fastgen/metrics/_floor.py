@@ -58,7 +58,7 @@ def floor_law(eigenvalues: Any, n1: Any, n2: Any) -> FloorLaw:
     White noise: the covariances add (d + 1) / (2 n) of the trace d, here 0.0128 of 255.
 
     >>> import numpy as np
-    >>> from fastgen.metrics._floor import floor_law
+    >>> from fastgen.metrics import floor_law
     >>> total, mean, covariance = floor_law(np.ones(255), 10_000, 10_000)
     >>> round(mean, 6), round(covariance, 6)
     (0.051, 3.264)

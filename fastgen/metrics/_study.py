@@ -82,7 +82,7 @@ def ratio_study(
     Examples
     --------
     >>> import numpy as np
-    >>> from fastgen.metrics._study import ratio_study
+    >>> from fastgen.metrics import ratio_study
     >>> rng = np.random.default_rng(0)
     >>> first, second = rng.standard_normal((2, 400, 3))
     >>> found = ratio_study(first, second, levels=[0.5, 1.0], n_components=[1, 2], random_state=0)

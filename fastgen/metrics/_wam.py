@@ -70,7 +70,7 @@ def fid(X: Any, Y: Any) -> float:
 
     Examples
     --------
-    >>> from fastgen.metrics._wam import fid
+    >>> from fastgen.metrics import fid
     >>> round(fid([[0.0], [2.0]], [[3.0], [7.0]]), 9)    # means 1 and 5, variances 2 and 8
     18.0
     """
@@ -287,7 +287,7 @@ def wam(
     Examples
     --------
     >>> import numpy as np
-    >>> from fastgen.metrics._wam import wam
+    >>> from fastgen.metrics import wam
     >>> rng = np.random.default_rng(0)
     >>> modes = np.repeat([[-9.0], [9.0]], 1000, axis=0)
     >>> X, Y = (modes + width * rng.standard_normal((2000, 1)) for width in (1.0, 2.0))

@@ -40,7 +40,7 @@ class FeatureStatistics:
     Examples
     --------
     >>> import numpy as np
-    >>> from fastgen.metrics.statistics import FeatureStatistics
+    >>> from fastgen.metrics import FeatureStatistics
     >>> X = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
     >>> parts = FeatureStatistics().update(X[:1]).merge(FeatureStatistics().update(X[1:]))
     >>> parts.n_samples, parts.mean, parts.covariance
