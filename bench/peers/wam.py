@@ -18,7 +18,7 @@ import threadpoolctl
 from report import environment_lines, median, span, verdict, write
 from sklearn.mixture import GaussianMixture
 
-from fastgen.metrics._wam import fid, wam
+from fastgen.metrics import fid, wam
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "wam_peers.md"
 TARGET = 10.0

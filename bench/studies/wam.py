@@ -22,7 +22,7 @@ import xarray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
 from report import environment_lines, write
 
-from fastgen.metrics._study import ratio_study
+from fastgen.metrics import ratio_study
 from fastgen.metrics.features import ModuleFeatures, PCAFeatures, Pixels
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "wam.md"
