@@ -12,13 +12,13 @@ INTERRUPTED = 130
 
 
 @contextlib.contextmanager
-def reported(*, store: str | None = None) -> Iterator[None]:
+def reported(*, interrupted: str = "nothing was written") -> Iterator[None]:
     """Turn input errors into one line and exit code 2, Ctrl-C into one line and 130.
 
     Parameters
     ----------
-    store : str, optional
-        Where unfinished work is kept, named when interrupted.
+    interrupted : str, default "nothing was written"
+        What Ctrl-C leaves behind, and how to go on.
     """
     try:
         yield
@@ -27,12 +27,9 @@ def reported(*, store: str | None = None) -> Iterator[None]:
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         _say(f"error: {error}")
         raise typer.Exit(BAD_INPUT) from error
-    except KeyboardInterrupt as interrupt:
-        remedy = "nothing was written; with --store finished trials are kept"
-        if store is not None:
-            remedy = f"the same command with --store {store} resumes"
-        _say(f"interrupted: {remedy}")
-        raise typer.Exit(INTERRUPTED) from interrupt
+    except KeyboardInterrupt as stop:
+        _say(f"interrupted: {interrupted}")
+        raise typer.Exit(INTERRUPTED) from stop
 
 
 def _say(text: str) -> None:

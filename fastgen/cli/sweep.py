@@ -115,7 +115,10 @@ def sweep(
     fastgen sweep --data digits --n-samples 100 --latent-dims 1:300 --trials 50 --out sweep.nc
     --plot sweep.png
     """
-    with reported(store=store):
+    kept = "nothing was written; with --store finished trials are kept"
+    if store is not None:
+        kept = f"the same command with --store {store} resumes"
+    with reported(interrupted=kept):
         ks = grammar.integers(latent_dims, "--latent-dims")
         pairs = None if n_supervised is None else grammar.integers(n_supervised, "--n-supervised")
         if jobs == 0:
