@@ -91,10 +91,12 @@ merge_lists(const T* values, const int* columns, long long n, int n_chunks, int 
         T* best = out_values + i * keep;
         int* which = out_columns + i * keep;
         fastgen::clear(keep, best, which);
-        const long long list = i * n_chunks * keep;
-        for (int at = 0; at < n_chunks * keep; ++at) {
-            if (columns[list + at] >= 0) {
-                fastgen::insert(values[list + at], columns[list + at], keep, best, which);
+        for (int chunk = 0; chunk < n_chunks; ++chunk) {
+            const long long list = (i * n_chunks + chunk) * keep;
+            for (int at = 0; at < keep && columns[list + at] >= 0; ++at) {
+                if (!fastgen::insert(values[list + at], columns[list + at], keep, best, which)) {
+                    break;
+                }
             }
         }
     }

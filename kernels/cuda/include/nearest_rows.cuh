@@ -19,17 +19,18 @@ __device__ __forceinline__ bool before(T value, int column, T other, int other_c
     return value < other || (value == other && column < other_column);
 }
 
-// Put a pair into a list in increasing order; the last one falls out.
+// Put a pair into a list in increasing order, where the last one falls out; false if it is beyond.
 template <typename T>
-__device__ __forceinline__ void insert(T value, int column, int keep, T* values, int* columns) {
+__device__ __forceinline__ bool insert(T value, int column, int keep, T* values, int* columns) {
     int at = keep - 1;
-    if (!before(value, column, values[at], columns[at])) return;
+    if (!before(value, column, values[at], columns[at])) return false;
     for (; at > 0 && before(value, column, values[at - 1], columns[at - 1]); --at) {
         values[at] = values[at - 1];
         columns[at] = columns[at - 1];
     }
     values[at] = value;
     columns[at] = column;
+    return true;
 }
 
 template <typename T>
