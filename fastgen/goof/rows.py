@@ -38,8 +38,8 @@ def nearest_rows(
     Parameters
     ----------
     X : array, shape (n, d)
-        Finite real numbers; integers and booleans as they are. Of a CuPy array or a CUDA tensor of
-        torch the search runs on its device, and CuPy arrays are returned.
+        Finite real numbers; integers and booleans as they are. If this is a CuPy array or a CUDA
+        tensor of torch, the search runs on its device and the results are CuPy arrays.
     pool : array, shape (m, d), or iterable of such arrays
         Read in blocks: a ``numpy.memmap`` is never held as a whole, and a generator of batches is
         taken once. Rows are numbered from 0 through all blocks, which are brought to where X is.

@@ -4,9 +4,9 @@
 #include "include/nearest_rows.cuh"
 
 // Keep the `keep` smallest squared distances, times scale^2, of every query to each chunk of the
-// pool. x: (n, d). pool: (m, d). values, columns: (n, n_chunks, keep). A block takes QUERIES rows of
-// x and one chunk of tiles of the pool at a time; pairs below the worst of their list are gathered
-// beside the tile, and one thread to a query puts them in order.
+// pool. x: (n, d). pool: (m, d). values, columns: (n, n_chunks, keep). A block takes QUERIES rows
+// of x and one chunk of tiles of the pool at a time; pairs below the worst of their list are
+// gathered beside the tile, and one thread to a query puts them in order.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 screen_tiles(const T* x, const T* pool, long long n, long long m, int d, T scale, int keep,
@@ -47,11 +47,9 @@ screen_tiles(const T* x, const T* pool, long long n, long long m, int d, T scale
                 Tile::accumulate(left, right, query, row, sum);
                 __syncthreads();
             }
-#pragma unroll
             for (int i = 0; i < Tile::MINE_QUERIES; ++i) {
                 const int q = query + i * Tile::STEP_QUERIES;
                 const T worst = best[q * LD + keep - 1];
-#pragma unroll
                 for (int j = 0; j < Tile::MINE_ROWS; ++j) {
                     const int r = row + j * Tile::STEP_ROWS;
                     if (start + r < m && sum[i][j] < worst) {
@@ -103,8 +101,8 @@ merge_lists(const T* values, const int* columns, long long n, int n_chunks, int 
 }
 
 // Take the columns of smallest halves[j] - products[i, j] into the lists of every row, beside what
-// they hold. products: (n, m). values, columns: (n, keep). first: number of column 0. One block to a
-// row, which reads RUN columns per thread between two barriers.
+// they hold. products: (n, m). values, columns: (n, keep). first: number of column 0. One block to
+// a row, which reads RUN columns per thread between two barriers.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 select_products(const T* products, const double* halves, long long n, int m, int first, int keep,
@@ -156,8 +154,8 @@ select_products(const T* products, const double* halves, long long n, int m, int
     }
 }
 
-// out[i, j] = squared distance of x[i] and pool[columns[i * stride + j]]. With stride 0 all rows have
-// the same columns. out: (n, width). One thread to a pair.
+// out[i, j] = squared distance of x[i] and pool[columns[i * stride + j]]. With stride 0 all rows
+// have the same columns. out: (n, width). One thread to a pair.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
 squared_distances(const T* x, const T* pool, const int* columns, long long n, int width, int stride,

@@ -81,26 +81,21 @@ struct DistanceTile {
     static __device__ __forceinline__ void accumulate(const T* x, const T* y, int query, int row,
                                                       T (&sum)[MINE_QUERIES][MINE_ROWS]) {
         T part[MINE_QUERIES][MINE_ROWS] = {};
-#pragma unroll
         for (int k = 0; k < DEPTH; ++k) {
             T a[MINE_QUERIES];
             T b[MINE_ROWS];
-#pragma unroll
-            for (int i = 0; i < MINE_QUERIES; ++i) a[i] = x[k * LD_QUERIES + query + i * STEP_QUERIES];
-#pragma unroll
-            for (int j = 0; j < MINE_ROWS; ++j) b[j] = y[k * LD_ROWS + row + j * STEP_ROWS];
-#pragma unroll
             for (int i = 0; i < MINE_QUERIES; ++i) {
-#pragma unroll
+                a[i] = x[k * LD_QUERIES + query + i * STEP_QUERIES];
+            }
+            for (int j = 0; j < MINE_ROWS; ++j) b[j] = y[k * LD_ROWS + row + j * STEP_ROWS];
+            for (int i = 0; i < MINE_QUERIES; ++i) {
                 for (int j = 0; j < MINE_ROWS; ++j) {
                     const T gap = a[i] - b[j];
                     part[i][j] += gap * gap;
                 }
             }
         }
-#pragma unroll
         for (int i = 0; i < MINE_QUERIES; ++i) {
-#pragma unroll
             for (int j = 0; j < MINE_ROWS; ++j) sum[i][j] += part[i][j];
         }
     }
