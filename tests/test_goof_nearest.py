@@ -8,6 +8,7 @@ import sys
 import naive_goof as naive
 import numpy as np
 import pytest
+import scipy.optimize
 
 from fastgen.goof import Ball, NearestResult, nearest, pca_floor
 from fastgen.linear import LinearGAN
@@ -457,6 +458,24 @@ def test_golden_cone():
     wide = np.random.default_rng(0).standard_normal((3, 9))
     targets = np.random.default_rng(1).standard_normal((20, 3))
     assert (bounds.cone_bound(wide, targets) <= naive.cone_distance(wide, targets) + 1e-12).all()
+
+
+@pytest.mark.parametrize("short", [1 - 1e-4, 1.0])
+def test_cone_bounds_hold_for_any_certificate(monkeypatch, short):
+    weight = np.abs(np.random.default_rng(0).standard_normal((9, 4)))
+    targets = 2 + np.random.default_rng(1).standard_normal((20, 9))
+    exact = naive.cone_distance(weight, targets)
+    real = scipy.optimize.nnls
+    monkeypatch.setattr(scipy.optimize, "nnls", lambda a, b: (short * real(a, b)[0], 0.0))
+    found = bounds.cone_bound(weight, targets)
+    assert (found <= exact).all()
+    np.testing.assert_allclose(found, exact, rtol=1e-2)
+
+    def fails(a, b):
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setattr(scipy.optimize, "nnls", fails)
+    assert (bounds.cone_bound(weight, targets) == 0).all()
 
 
 def test_pca_floor():

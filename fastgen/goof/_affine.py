@@ -45,7 +45,7 @@ def solve(weight: np.ndarray, bias: np.ndarray, X: np.ndarray, domain: Free) -> 
 
 
 def _multiplier(w: np.ndarray, c: np.ndarray, radius: float, low: np.ndarray) -> np.ndarray:
-    """Solve ||c / (w + m)|| = radius for m > low by bisection, then Newton on its reciprocal.
+    """Solve ||c / (w + m)|| = radius for m > low by bisection, to the last bits.
 
     The norm falls from above ``radius`` at ``low`` to at most ``radius`` at
     ``low = ||c|| / radius - min(w)``.
@@ -53,19 +53,12 @@ def _multiplier(w: np.ndarray, c: np.ndarray, radius: float, low: np.ndarray) ->
     low = low.copy()
     high = np.maximum(np.linalg.norm(c, axis=1) / radius - w.min(), low)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for _ in range(60):
+        for _ in range(80):
             middle = (low + high) / 2
             terms = np.where(c == 0, 0.0, c / (w + middle[:, None]))
             outside = np.linalg.norm(terms, axis=1) > radius
             low, high = np.where(outside, middle, low), np.where(outside, high, middle)
-        m = (low + high) / 2
-        for _ in range(3):
-            terms = np.where(c == 0, 0.0, c / (w + m[:, None]))
-            norm = np.linalg.norm(terms, axis=1)
-            slope = (np.where(c == 0, 0.0, terms**2 / (w + m[:, None]))).sum(axis=1)
-            step = norm**2 / slope * (norm - radius) / radius
-            m = np.where(np.isfinite(step), np.clip(m + step, low, high), m)
-    return m
+    return (low + high) / 2
 
 
 def _on_sphere(
