@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import naive_goof as naive
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ nn = torch.nn
 from fastgen.goof import overfitting, scores  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = {"pool_size": 300, "n_starts": 4, "max_iter": 40, "random_state": 0}
 
 
@@ -220,6 +223,41 @@ def test_a_mixture_fits_its_clusters(digits):
     found = score(members, X, random_state=0)
     assert found.rms**2 <= bound / 90 + 1e-12
     assert found.rms**2 < pca_floor(X, 3)
+
+
+# --- a trained decoder, where the shared data are -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vae():
+    path = SHARED / "mnist_vae_k20.npz"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data/mnist_vae_k20.npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        weights = {name: torch.from_numpy(arrays[name]).float() for name in arrays.files}
+
+    def linear(name):
+        layer = nn.Linear(*weights[f"{name}.weight"].shape[::-1])
+        layer.weight.data, layer.bias.data = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return layer
+
+    decode = nn.Sequential(linear("fc3"), nn.ReLU(), linear("fc4"), nn.Sigmoid())
+    encode = nn.Sequential(linear("fc1"), nn.ReLU(), linear("fc21"))
+    return decode, encode.requires_grad_(False)
+
+
+def test_a_trained_decoder(vae):
+    decode, encode = vae
+    floor = planted(decode, 32, pool_size=2000, n_starts=4, random_state=0)
+    assert floor.recovered == 1
+    assert np.median(floor.mse) < 1e-13
+    with np.load(SHARED / "mnist_test_10000.npz", allow_pickle=False) as arrays:
+        X = arrays["images"][:32].reshape(32, -1).astype(np.float32) / 255
+    start = ((decode(encode(torch.from_numpy(X))).detach().numpy() - X) ** 2).mean(axis=1)
+    found = nearest(decode, X, init=encode, pool_size=2000, n_starts=4, random_state=0)
+    assert (found.mse <= start).all()
+    assert found.mse.mean() < 0.7 * start.mean()  # 0.0054 and 0.0082 in the notes
+    assert set(found.status) <= {"converged", "max_iter"}
 
 
 # --- errors --------------------------------------------------------------------------------------

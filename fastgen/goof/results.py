@@ -35,7 +35,7 @@ class NearestResult:
     status : ndarray (n,) of str
         "exact": at the rounding floor of the arithmetic, or solved in closed form; "converged":
         no more gain; "max_iter": stopped while still gaining; "failed": no start gave
-        a finite output; "interrupted": not searched.
+        a finite output; "interrupted": not searched, or not by every member of a mixture.
     n_iter : ndarray (n,)
         Steps of the solver from the start that won.
     n_forward : ndarray (n,)

@@ -134,7 +134,9 @@ def nearest(
     which norm and normalisation the former used is a reading of ours. The problem is not convex:
     ``squared_distance`` is an upper bound, see :func:`planted` for how loose, and ``lower_bound``.
     A target is searched on its own: batch mates and order change it by rounding only, which in
-    float32 can decide between two local minima that are almost equally good.
+    float32 can decide between two local minima that are almost equally good. Normal matrices of
+    float32 networks are first computed with factors rounded to bfloat16 where the processor has it;
+    torch's process-wide setting for that is changed meanwhile and restored.
 
     Examples
     --------
