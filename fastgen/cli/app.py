@@ -10,6 +10,7 @@ from .. import _show_versions
 from .._version import __version__
 from .clustering import cluster
 from .errors import reported
+from .goof import goof
 from .metrics import fid, wam
 from .sweep import sweep
 
@@ -59,3 +60,4 @@ app.command()(sweep)
 app.command()(cluster)
 app.command()(fid)
 app.command()(wam)
+app.command()(goof)

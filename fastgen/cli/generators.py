@@ -1,0 +1,232 @@
+"""Generators named on the command line: the user's code, and weights that cannot run any."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth", ".bin", ".ckpt")
+_LONGEST = 300
+
+
+def load(spec: str, weights: str | None) -> Any:
+    """Call a factory and fill in weights.
+
+    Parameters
+    ----------
+    spec : str
+        ``module:factory``, imported from the current folder or the path of Python, or
+        ``file.py:factory``. Its code is run: it is the user's.
+    weights : str or None
+        See :func:`read_weights`.
+
+    Returns
+    -------
+    object
+        What the factory returned, an nn.Module if there are weights.
+
+    Raises
+    ------
+    ValueError, ImportError, OSError
+        Naming the module, factory or file.
+    """
+    name, _, attribute = spec.rpartition(":")
+    if not name or not attribute:
+        raise ValueError(f"GENERATOR must be module:factory or file.py:factory, got {spec!r}")
+    with _from_its_folder(name):
+        factory = _factory(_imported(name), name, attribute)
+        try:
+            generator = factory()
+        except Exception as error:  # whatever the user's code raises
+            raise ValueError(f"{spec} failed: {_told(error)}") from error
+    if weights is not None:
+        _fill(generator, weights, spec)
+    return generator
+
+
+@contextlib.contextmanager
+def _from_its_folder(name: str) -> Iterator[None]:
+    """Import first from the folder of a file, or the current one, as running it would."""
+    folder = os.path.dirname(os.path.abspath(name)) if name.endswith(".py") else os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _imported(name: str) -> ModuleType:
+    path = pathlib.Path(name)
+    try:
+        if path.suffix != ".py":
+            return importlib.import_module(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"GENERATOR {name!r}: no such file")
+        # a name that hides no other module; dataclasses look themselves up under it
+        spec = importlib.util.spec_from_file_location(f"fastgen_generator_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+    except FileNotFoundError:
+        raise
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{name} cannot be imported: {error}; name a module of the current folder or of "
+            "Python's path, or a file: path/to/file.py:factory"
+        ) from error
+    except Exception as error:  # whatever the user's code raises
+        raise ImportError(f"{name} cannot be imported: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """Return an error of the user's code and where it was raised."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"
+
+
+def _factory(module: ModuleType, name: str, attribute: str) -> Any:
+    factory = getattr(module, attribute, None)
+    if callable(factory):
+        return factory
+    if factory is not None:
+        raise ValueError(
+            f"{name}:{attribute} must be a function that returns a generator, or a class, got "
+            f"{type(factory).__name__}"
+        )
+    near = difflib.get_close_matches(attribute, dir(module), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"{name} has no {attribute!r}{hint}")
+
+
+def _fill(generator: Any, path: str, spec: str) -> None:
+    """Load weights into a network."""
+    import torch
+
+    if not isinstance(generator, torch.nn.Module):
+        raise ValueError(
+            f"--weights needs a network, but {spec} returned {type(generator).__name__}; leave "
+            "--weights out, or load them in the factory"
+        )
+    state = read_weights(path)
+    try:
+        generator.load_state_dict(state)
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        told = told if len(told) < _LONGEST else told[:_LONGEST] + " ..."
+        raise ValueError(f"{path} does not fit what {spec} returned: {told}") from error
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """Read the tensors of a network by name. Nothing in the file can run.
+
+    Parameters
+    ----------
+    path : str
+        .safetensors; .npz of plain arrays; or what ``torch.save(net.state_dict(), path)`` writes,
+        .pt, .pth, .bin or .ckpt, read with ``weights_only=True``.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, of another kind, or holds anything but tensors.
+    OSError
+        If it cannot be opened.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in WEIGHTS:
+        raise ValueError(f"--weights must end in {', '.join(WEIGHTS)}, got {path!r}")
+    with open(path, "rb"):
+        pass
+    if suffix == ".safetensors":
+        return _from_safetensors(path)
+    if suffix == ".npz":
+        return _from_npz(path)
+    return _from_torch(path)
+
+
+def _from_safetensors(path: str) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError('.safetensors need safetensors: pip install "fastgen[torch]"') from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a .safetensors file, or is damaged: {error}") from error
+
+
+def _from_npz(path: str) -> dict[str, Tensor]:
+    import torch
+
+    arrays = read_arrays(path)
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{path} must hold numbers, got dtype {array.dtype} in {name!r}")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def read_arrays(path: str) -> dict[str, np.ndarray]:
+    """Read a .npz file of plain arrays.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, is damaged, or holds anything else.
+    OSError
+        If it cannot be opened.
+    """
+    from ..metrics.statistics import read_npz
+
+    arrays = read_npz(path)
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member that is no .npy file, as bytes
+            raise ValueError(f"{path} must hold arrays only, got {name!r}; use numpy.savez")
+    return arrays
+
+
+def _from_torch(path: str) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise all kinds for files that are not weights
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors, which is never loaded because it can "
+            f"run code; save weights alone with torch.save(net.state_dict(), path) or safetensors "
+            f"({type(error).__name__})"
+        ) from error
+    if isinstance(found, Mapping) and all(isinstance(v, torch.Tensor) for v in found.values()):
+        return dict(found)
+    held = f"entries {', '.join(map(repr, found))}" if isinstance(found, Mapping) else ""
+    raise ValueError(
+        f"{path} must hold the tensors of one network by name, got {type(found).__name__} {held}; "
+        "save net.state_dict() alone"
+    )
