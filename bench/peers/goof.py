@@ -375,8 +375,8 @@ def main() -> None:
         *(line for line in report.environment_lines() if "BLAS" not in line),
         f"- torch {torch.__version__}, one thread. CPU seconds for all targets, pool of {POOL} "
         "included for fastgen and the warm peers.",
-        f"- Medians over {options.seeds} seed{'s' * (options.seeds > 1)} (dcgan: one seed). MSE per pixel; pixels in "
-        "[-1, 1], in [0, 1] for the VAE.",
+        f"- Medians over {options.seeds} seed{'s' * (options.seeds > 1)} (dcgan: one). MSE "
+        "per pixel; pixels in [-1, 1], in [0, 1] for the VAE.",
         "- pytorch-minimize is not timed; SciPy's least_squares with forward-mode Jacobians stands "
         "for solvers that take one problem at a time.",
         "",
