@@ -92,6 +92,14 @@ def test_reset_forgets_images_and_floor():
     assert float(fed(metric).compute()) == pytest.approx(before, rel=1e-9)
 
 
+def test_calling_the_metric_updates_it():
+    metric = GOoF(network(), n_planted=2, options=OPTIONS)
+    assert metric(torch.from_numpy(X)) is None
+    assert metric.planted_ is None
+    whole = fed(GOoF(network(), n_planted=2, options=OPTIONS))
+    assert float(metric.compute()) == float(whole.compute())
+
+
 def test_the_generator_is_no_part_of_the_metric():
     net = network().train()
     metric = fed(GOoF(net, n_planted=2, options=OPTIONS))

@@ -298,6 +298,7 @@ def goof_against_subsampling(
     methods = [_validate.one_of(method, "methods", METHODS) for method in methods]
     search = runs.Search(n_planted, options)
     sets = ("subset", "all") if X_val is None else ("subset", "all", "validation")
+    # not "method", which is an argument of xarray's sel
     coords = {"selection": methods, "size": sizes}
     notes = ("mean_inertia", "error", "bound")
     table = runs.Table("subsampling", coords, n_trials, sets, notes, random_state, resume)

@@ -136,6 +136,10 @@ class GOoF(Metric):
         self.squared_distance.append(squared.to(self.device))
         self.n_pixels = torch.full_like(self.n_pixels, found.reconstruction[0].size)
 
+    def forward(self, images: Any) -> None:
+        """Call ``update``; the value of a batch would need a floor of its own."""
+        self.update(images)
+
     def compute(self) -> torch.Tensor:
         """Return the aggregate over all images of all processes, a float64 scalar.
 
