@@ -199,6 +199,10 @@ def test_arrays_and_ranges(folder):
     assert again["mse"] == pytest.approx(whole["mse"], rel=1e-6)
     scaled = told("models_of_test:tanh", *weights, *IMAGES, "--range", -1, 1)
     assert (scaled["least_value"] < -0.9, scaled["greatest_value"] > 0.9) == (True, True)
+    plain = call("goof", "models_of_test:tanh", *IMAGES, *QUICK, "--no-progress")
+    assert "but the targets lie in [0, 0.973]; pass --range -1 1" in plain.stderr
+    right = call("goof", "models_of_test:tanh", *IMAGES, *QUICK, "--no-progress", "--range", -1, 1)
+    assert not right.stderr
     small = told("models_of_test:function", "--latent-dim", 3, "--data", "two.npz:a")
     assert small["n"] == 6
     Image.fromarray(PIXELS[0].repeat(2, 0).repeat(2, 1)).save("images/0/large.png")

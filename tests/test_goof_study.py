@@ -263,6 +263,10 @@ def test_unions_of_linear_and_trained_members(groups):
     assert float(train.sel(n_members=1).squeeze()) == pytest.approx(one, rel=1e-9)
     counts = found.n_parameters.squeeze().values
     np.testing.assert_array_equal(counts, [27, 2 * (3 * 12 + 13 * 9), 4 * 18])
+    other = goof_of_unions(
+        {2: lambda rows, seed: torch.tanh}, BLOBS, random_state=0, latent_dim=9, max_iter=2, **QUICK
+    )
+    assert np.isnan(other.n_parameters).all()  # a function's parameters cannot be counted
     if groups == "kmeans":
         assert float(train.sel(n_members=4).squeeze()) < one / 10
 

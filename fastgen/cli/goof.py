@@ -147,6 +147,7 @@ def goof(
         n_planted = _validate.integer(planted, "--planted")
         X, names = _targets(data, range_, resize, rgb)
         made = _on_device(generators.load(generator, weights), device)
+        _warn_of_range(made, X)
         fingerprint = _fingerprint(X, [generator, options, seed], weights)
         earlier, seed = _stored(store, fingerprint, seed)
 
@@ -294,6 +295,20 @@ def _on_device(generator: Any, device: str | None) -> Any:
                 told = str(error).splitlines()[0]
                 raise ValueError(f"--device {device} cannot be used: {told}") from error
     return generator
+
+
+def _warn_of_range(generator: Any, X: np.ndarray) -> None:
+    """Warn of targets without negative values where the generator ends in tanh."""
+    for member in generator if isinstance(generator, list | tuple) else [generator]:
+        modules = list(member.modules()) if hasattr(member, "modules") else []
+        if modules and type(modules[-1]).__name__ == "Tanh" and X.min() >= 0:
+            typer.echo(
+                f"fastgen: warning: the generator ends in Tanh, which returns values from -1 to 1, "
+                f"but the targets lie in [{X.min():.3g}, {X.max():.3g}]; pass --range -1 1 if it "
+                "was trained on such images",
+                err=True,
+            )
+            return
 
 
 def _fingerprint(X: np.ndarray, arguments: list, weights: str | None) -> str:
