@@ -27,6 +27,19 @@ def test_factor_from_samples():
     assert repr(factor) == "CovarianceFactor(shape=(4, 15))"
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_factor_of_few_samples_has_independent_columns(n, weighted):
+    rng = np.random.default_rng(n)
+    x = 1e3 + rng.standard_normal((n, 12))
+    weights = rng.gamma(1, size=n) if weighted else None
+    _, factor = CovarianceFactor.from_samples(x, weights)
+    assert factor.array.shape == (12, n - 1)
+    assert np.linalg.matrix_rank(factor.array) == n - 1
+    expected = np.cov(x.T, aweights=weights, ddof=0)
+    np.testing.assert_allclose(factor.array @ factor.array.T, expected, rtol=0, atol=1e-11)
+
+
 def test_factor_from_samples_refuses():
     with pytest.raises(ValueError, match="more rows than ddof=1, got 1"):
         CovarianceFactor.from_samples([[1.0]], ddof=1)

@@ -356,7 +356,7 @@ def test_interrupted(monkeypatch, tmp_path):
 def test_interrupted_process_resumes(tmp_path):
     store, out = tmp_path / "store", tmp_path / "a.nc"
     options = ["sweep", "--n-samples", "40", "--latent-dims", "1:120", "--seed", "3"]
-    options += ["--trials", "400", "--store", str(store), "--out", str(out), "--no-progress"]
+    options += ["--trials", "3000", "--store", str(store), "--out", str(out), "--no-progress"]
     finished = store / "finished" / "c"
     with subprocess.Popen([*COMMAND, *options], stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -200,3 +201,12 @@ def test_nothing_to_report():
         empty.update([[1.0]]).covariance  # noqa: B018
     with pytest.raises(TypeError, match="must be a FeatureStatistics, got ndarray"):
         empty.merge(np.eye(2))
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    path = tmp_path / "odd.npz"
+    np.savez(path, mu=np.zeros(2), sigma=np.eye(2))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "text")
+    with pytest.raises(ValueError, match=r"odd.npz must hold arrays only, got 'notes.txt'"):
+        read_npz(path)

@@ -108,18 +108,18 @@ def nuclear_lanes(stack: np.ndarray) -> np.ndarray:
     return out.astype(np.float64)
 
 
-def nuclear_from_gram(gram: np.ndarray) -> float | None:
+def nuclear_from_gram(gram: np.ndarray, tolerance: float = GRAM_TOLERANCE) -> float | None:
     """Trace of the square root of a Gram matrix, or None where squaring cost too many digits."""
     frame = linear_frame()
     roots = np.sqrt(np.clip(frame.symmetric_eigenvalues(gram), 0, None))
     total = float(roots.sum())
-    return total if total == 0 or frame.gram_error(roots) <= GRAM_TOLERANCE * total else None
+    return total if total == 0 or frame.gram_error(roots) <= tolerance * total else None
 
 
-def nuclear_lapack(matrix: np.ndarray) -> float:
+def nuclear_lapack(matrix: np.ndarray, tolerance: float = GRAM_TOLERANCE) -> float:
     """Nuclear norm of one matrix by its Gram matrix, by its SVD where the Gram is too coarse."""
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    total = nuclear_from_gram(gram)
+    total = nuclear_from_gram(gram, tolerance)
     return float(np.linalg.svd(matrix, compute_uv=False).sum()) if total is None else total
 
 

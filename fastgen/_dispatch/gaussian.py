@@ -11,6 +11,9 @@ from fastgen._dispatch import LANE_COLUMNS, LANES, nuclear_lapack, single_blas_t
 
 # Pairs given to a thread at once: enough that starting it costs nothing beside them.
 _PAIRS_PER_TASK = 8 * LANES
+# Bound on the relative error of a nuclear norm from a Gram matrix, else the SVD is taken. The bound
+# is some hundred times the error met.
+_TOLERANCE = 1e-10
 
 
 class Factor(Protocol):
@@ -89,7 +92,7 @@ def _small(rows, starts, pairs, at, out) -> None:
 
 
 def _large(factors, pair, at, out) -> None:
-    out[at] = nuclear_lapack(cross_product(factors[pair[0]], factors[pair[1]]))
+    out[at] = nuclear_lapack(cross_product(factors[pair[0]], factors[pair[1]]), _TOLERANCE)
 
 
 def cross_product(left: Factor, right: Factor) -> np.ndarray:

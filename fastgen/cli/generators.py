@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -178,38 +176,13 @@ def _from_safetensors(path: str) -> dict[str, Tensor]:
 def _from_npz(path: str) -> dict[str, Tensor]:
     import torch
 
-    arrays = read_arrays(path)
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{path} must hold numbers, got dtype {array.dtype} in {name!r}")
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def read_arrays(path: str) -> dict[str, np.ndarray]:
-    """Read a .npz file of plain arrays.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    dict of str to ndarray
-
-    Raises
-    ------
-    ValueError
-        If it is no such file, is damaged, or holds anything else.
-    OSError
-        If it cannot be opened.
-    """
     from ..metrics.statistics import read_npz
 
     arrays = read_npz(path)
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # a member that is no .npy file, as bytes
-            raise ValueError(f"{path} must hold arrays only, got {name!r}; use numpy.savez")
-    return arrays
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{path} must hold numbers, got dtype {array.dtype} in {name!r}")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _from_torch(path: str) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import pathlib
 import secrets
 import warnings
 from collections.abc import Callable
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from . import generators, outputs
+from . import arrays, generators, outputs
 from .errors import reported
-from .metrics import _key, _print, _warnings_in_a_line, read
 
 if TYPE_CHECKING:
     import xarray
@@ -165,7 +163,7 @@ def goof(
             from .. import plotting
 
             plotting.save_figure(score.plot(), plot)
-        _print({**told, "files": files}, _table(score, told), as_json)
+        outputs.tell({**told, "files": files}, _table(score, told), as_json)
 
 
 def _searched(
@@ -178,9 +176,9 @@ def _searched(
 ) -> GoofScore:
     """Search the targets, going on from an earlier result, and planted ones."""
     from ..goof import nearest, planted
-    from ..goof.scores import _aggregate
+    from ..goof.scores import aggregate
 
-    with _warnings_in_a_line():
+    with outputs.warnings_in_a_line():
         # the command has its own advice
         warnings.filterwarnings("ignore", "interrupted", RuntimeWarning)
         found = nearest(generator, X, resume=earlier, **options)
@@ -190,7 +188,7 @@ def _searched(
         floor = planted(generator, n_planted, **options)
     if (floor.nearest.status == "interrupted").any():
         raise KeyboardInterrupt
-    return _aggregate(found, X, floor)
+    return aggregate(found, X, floor)
 
 
 def _check_outputs(
@@ -262,20 +260,13 @@ def _targets(
 
 def _array(name: str) -> np.ndarray:
     """Read numbers (n, ...) from FILE.npy, FILE.npz or FILE.npz:KEY, never running code."""
-    path, key = name, None
-    if ".npz:" in name and not os.path.exists(name):
-        path, _, key = name.rpartition(":")
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix not in (".npy", ".npz"):
-        missing = "" if os.path.exists(name) else ", and no such file or folder exists"
-        raise ValueError(
-            f"--data must be a folder of images, a .npy or a .npz file, got {name!r}{missing}"
-        )
-    if suffix == ".npy":
-        array = read(path)
+    from ..metrics.statistics import read_npz
+
+    path, key = arrays.split(name, "--data must be a folder of images")
+    if path.lower().endswith(".npy"):
+        array = arrays.read_npy(path)
     else:
-        arrays = generators.read_arrays(path)
-        array = arrays[_key(sorted(arrays), key, path)]
+        array = arrays.choose(read_npz(path), key, path)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
     return array
@@ -326,18 +317,19 @@ def _stored(
 ) -> tuple[NearestResult | None, int]:
     """Return what an interrupted run left, and the seed to go on with."""
     from ..goof import NearestResult
+    from ..metrics.statistics import read_npz
 
     if seed is not None and seed < 0:
         raise ValueError(f"--seed must be at least 0, got {seed}")
     if store is None or not os.path.exists(store):
         return None, secrets.randbits(31) if seed is None else seed
-    arrays = generators.read_arrays(store)
-    if str(arrays.get("fingerprint", "")) != fingerprint:
+    kept = read_npz(store)
+    if str(kept.get("fingerprint", "")) != fingerprint:
         raise ValueError(
             f"--store {store} is not of this command: data, weights or options differ; delete the "
             "file or name another"
         )
-    return NearestResult.load(store), int(arrays["seed"])
+    return NearestResult.load(store), int(kept["seed"])
 
 
 def _keep(found: NearestResult, store: str, fingerprint: str, seed: int) -> None:

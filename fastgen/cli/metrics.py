@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import pathlib
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from . import outputs
+from . import arrays, outputs
 from .errors import reported
 
 if TYPE_CHECKING:
@@ -116,7 +112,7 @@ def fid(
             "features": features,
             "files": files,
         }
-        _print(told, f"FID: {value:.6g}", as_json)
+        outputs.tell(told, f"FID: {value:.6g}", as_json)
 
 
 def wam(
@@ -156,7 +152,7 @@ def wam(
         from ..metrics import _wam as module
 
         sets = reader.sets((a, b), moments=False)
-        with _warnings_in_a_line():
+        with outputs.warnings_in_a_line():
             result = module.wam(
                 *sets,
                 n_components=int(components) if components.isdigit() else components,
@@ -172,7 +168,7 @@ def wam(
             plotting.save_figure(result.plot(), plot)
             files.append(plot)
         told = {**result.to_dict(), "a": a, "b": b, "features": features, "files": files}
-        _print(told, _table(result), as_json)
+        outputs.tell(told, _table(result), as_json)
 
 
 def _check_stats(path: str | None, features: str | None) -> None:
@@ -196,25 +192,6 @@ def _write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list
     found = rows if isinstance(rows, FeatureStatistics) else FeatureStatistics().update(rows)
     found.save(path)
     return [path]
-
-
-@contextlib.contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    """Print warnings to standard error as errors are printed."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default", UserWarning)
-        yield
-    for warning in caught:
-        typer.echo("fastgen: warning: " + " ".join(str(warning.message).split()), err=True)
-
-
-def _print(told: dict[str, Any], text: str, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(told, allow_nan=False))
-        return
-    typer.echo(text)
-    for path in told["files"]:
-        typer.echo(f"wrote {path}")
 
 
 def _table(result: WaMResult) -> str:
@@ -379,40 +356,14 @@ def read(name: str) -> np.ndarray | FeatureStatistics:
     """
     from ..metrics.statistics import FeatureStatistics, read_npz
 
-    path, key = name, None
-    if ".npz:" in name and not os.path.exists(name):
-        path, _, key = name.rpartition(":")
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix not in (".npy", ".npz"):
-        missing = "" if os.path.exists(path) else ", and no such file or folder exists"
-        raise ValueError(
-            f"A and B must be folders of images, .npy or .npz files, got {name!r}{missing}"
-        )
-    if suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(
-                f"{path} is not a .npy file of numbers, or is damaged: {error}; write it again "
-                "with numpy.save"
-            ) from error
+    path, key = arrays.split(name, "A and B must be folders of images")
+    if path.lower().endswith(".npy"):
+        array = arrays.read_npy(path)
     else:
-        arrays = read_npz(path)
-        if key is None and {"mu", "sigma"} <= set(arrays):
+        found = read_npz(path)
+        if key is None and {"mu", "sigma"} <= set(found):
             return FeatureStatistics.load(path)
-        array = arrays[_key(sorted(arrays), key, path)]
+        array = arrays.choose(found, key, path)
     if array.ndim < 2:
         raise ValueError(f"{name} must hold features (n, d) or images, got shape {array.shape}")
     return array
-
-
-def _key(keys: list[str], key: str | None, path: str) -> str:
-    if key is None and len(keys) == 1:
-        return keys[0]
-    if key not in keys:
-        what = "holds no array" if key is None else f"holds no array {key!r}"
-        if key is None and keys:
-            what = "holds several arrays"
-        listed = f", only {', '.join(keys)}; choose one: {path}:{keys[0]}" if keys else ""
-        raise ValueError(f"{path} {what}{listed}")
-    return key

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     import xarray
@@ -49,3 +54,23 @@ def write_netcdf(dataset: xarray.Dataset, path: str) -> None:
 
     with replacing(path) as beside:
         dataset.to_netcdf(beside, engine="scipy")
+
+
+@contextlib.contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """Print warnings to standard error as errors are printed."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", UserWarning)
+        yield
+    for warning in caught:
+        typer.echo("fastgen: warning: " + " ".join(str(warning.message).split()), err=True)
+
+
+def tell(told: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print ``told`` as JSON, or ``text`` and the ``files`` that were written."""
+    if as_json:
+        typer.echo(json.dumps(told, allow_nan=False))
+        return
+    typer.echo(text)
+    for path in told["files"]:
+        typer.echo(f"wrote {path}")

@@ -22,6 +22,13 @@ _HOMES = {
     "OverfitTest": "overfitting",
     "pca_floor": "bounds",
     "nearest_rows": "rows",
+    "nearest_distributed": "distributed",
+    "Subsample": "study",
+    "goof_against_size": "study",
+    "goof_against_subsampling": "study",
+    "goof_of_unions": "study",
+    "study_figure": "study",
+    "subsample": "study",
 }
 
 __all__ = [
@@ -32,12 +39,19 @@ __all__ = [
     "OverfitTest",
     "PlantedResult",
     "Sphere",
+    "Subsample",
+    "goof_against_size",
+    "goof_against_subsampling",
+    "goof_of_unions",
     "nearest",
+    "nearest_distributed",
     "nearest_rows",
     "overfit_test",
     "pca_floor",
     "planted",
     "score",
+    "study_figure",
+    "subsample",
 ]
 
 

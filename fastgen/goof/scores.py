@@ -297,7 +297,7 @@ def score(
     n_planted = _validate.integer(n_planted, "n_planted")
     search, floor = np.random.default_rng(random_state).spawn(2)
     found = _whole(nearest(generator, X, random_state=search, **options))
-    return _aggregate(
+    return aggregate(
         found, _numpy(X), planted(generator, n_planted, random_state=floor, **_judged(options))
     )
 
@@ -321,7 +321,8 @@ def _numpy(X: Any) -> np.ndarray:
     return X.detach().cpu().numpy() if hasattr(X, "detach") else np.asarray(X)
 
 
-def _aggregate(found: NearestResult, X: np.ndarray, floor: PlantedResult) -> GoofScore:
+def aggregate(found: NearestResult, X: np.ndarray, floor: PlantedResult) -> GoofScore:
+    """Score of targets X (n, ...) that were searched already."""
     flat = X.reshape(len(X), -1).astype(np.float64)
     spread = ((flat - flat.mean(axis=0)) ** 2).sum()
     squares = found.squared_distance

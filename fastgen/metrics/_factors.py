@@ -74,7 +74,9 @@ class CovarianceFactor:
         -------
         mean : array (d,)
         factor : CovarianceFactor
-            Columns ``sqrt(w_s) * (x_s - mean)`` of the samples with positive weight.
+            Columns ``sqrt(w_s) * (x_s - mean)`` of the samples with positive weight. As they are
+            linearly dependent, up to d samples they are rotated onto one column less: a factor of
+            full rank spares the distance a singular value decomposition.
 
         Raises
         ------
@@ -98,14 +100,28 @@ class CovarianceFactor:
                     "ddof=0 for the covariance divided by n"
                 )
             mean = X.mean(axis=0)
-            return mean, cls((X - mean).T / np.sqrt(len(X) - ddof))
+            columns = (X - mean).T / np.sqrt(len(X) - ddof)
+            return mean, cls(_independent(columns, np.full(len(X), len(X) ** -0.5)))
         if ddof:
             raise ValueError(f"ddof must be 0 with weights, got {ddof}")
         weights = weight_vector(weights, "weights", len(X), total=None)
         kept = weights > 0
         X, weights = X[kept], weights[kept]
         mean = weights @ X
-        return mean, cls((X - mean).T * np.sqrt(weights))
+        roots = np.sqrt(weights)
+        return mean, cls(_independent((X - mean).T * roots, roots))
+
+
+def _independent(columns: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Columns (d, n) with ``columns @ null = 0``, a unit vector, reflected so that one is zero.
+
+    The Householder reflection that takes ``null`` to the first axis; what is left are n - 1.
+    """
+    d, n = columns.shape
+    if not 1 < n <= d:
+        return columns
+    shares = np.copysign(null[1:], null[0]) / (1 + abs(null[0]))
+    return columns[:, 1:] - columns[:, :1] * shares
 
 
 @dataclasses.dataclass

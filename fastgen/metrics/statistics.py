@@ -272,7 +272,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
+                arrays = {key: archive[key] for key in archive.files}
         except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             if "allow_pickle" in str(error):
                 raise ValueError(
@@ -280,3 +280,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
                     "run code; save numeric arrays with numpy.savez"
                 ) from error
             raise ValueError(f"{name} is damaged: {error}; write it again") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member that is no .npy file comes as bytes
+            raise ValueError(f"{name} must hold arrays only, got {key!r}; use numpy.savez")
+    return arrays
