@@ -409,9 +409,9 @@ def test_large_pairs_fall_back_to_singular_values(monkeypatch):
     refused = []
     original = _dispatch.nuclear_from_gram
 
-    def watched(gram):
-        refused.append(original(gram) is None)
-        return original(gram)
+    def watched(gram, tolerance):
+        refused.append(original(gram, tolerance) is None)
+        return original(gram, tolerance)
 
     monkeypatch.setattr(_dispatch, "nuclear_from_gram", watched)
     found = bures(CovarianceFactor(x), CovarianceFactor(y))

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def split(name: str, what: str) -> tuple[str, str | None]:
+def split(name: str, expected: str) -> tuple[str, str | None]:
     """Return the path and, after a colon, the key of ``name``.
 
     Parameters
     ----------
     name : str
-    what : str
-        Beginning of the message of an error: "A and B must be folders of images".
+    expected : str
+        Beginning of the message of an error: what the argument must be.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def split(name: str, what: str) -> tuple[str, str | None]:
         path, _, key = name.rpartition(":")
     if pathlib.Path(path).suffix.lower() not in (".npy", ".npz"):
         missing = "" if os.path.exists(path) else ", and no such file or folder exists"
-        raise ValueError(f"{what}, .npy or .npz files, got {name!r}{missing}")
+        raise ValueError(f"{expected}, got {name!r}{missing}")
     return path, key
 
 

@@ -262,7 +262,7 @@ def _array(name: str) -> np.ndarray:
     """Read numbers (n, ...) from FILE.npy, FILE.npz or FILE.npz:KEY, never running code."""
     from ..metrics.statistics import read_npz
 
-    path, key = arrays.split(name, "--data must be a folder of images")
+    path, key = arrays.split(name, "--data must be a folder of images, a .npy or a .npz file")
     if path.lower().endswith(".npy"):
         array = arrays.read_npy(path)
     else:

@@ -356,7 +356,7 @@ def read(name: str) -> np.ndarray | FeatureStatistics:
     """
     from ..metrics.statistics import FeatureStatistics, read_npz
 
-    path, key = arrays.split(name, "A and B must be folders of images")
+    path, key = arrays.split(name, "A and B must be folders of images, .npy or .npz files")
     if path.lower().endswith(".npy"):
         array = arrays.read_npy(path)
     else:
