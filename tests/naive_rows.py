@@ -25,3 +25,9 @@ def select_rows(x, pool, first, distances, indices):
     order = np.stack([np.lexsort((a, b)) for a, b in zip(named, joined, strict=True)])
     order = order[:, : distances.shape[1]]
     return np.take_along_axis(joined, order, 1), np.take_along_axis(named, order, 1)
+
+
+def centre_rows(rows, mean, scale):
+    """Centred and scaled rows and their squared lengths."""
+    centred = (np.asarray(rows, float) - mean) * scale
+    return centred, (centred**2).sum(1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from fastgen._dispatch.nearest_rows import select_rows
+from fastgen._dispatch.nearest_rows import centre_rows, select_rows
 from fastgen.goof import rows
 from fastgen.goof.rows import nearest_rows
 
@@ -135,6 +135,17 @@ def test_the_kernel_renews_lists():
         select_rows(scores[:, block], bounds, 1.0, x, pool[block], start, distances, indices)
         np.testing.assert_allclose(distances, expected[0], rtol=1e-13)
         np.testing.assert_array_equal(indices, expected[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_centred_rows(dtype):
+    rng = np.random.default_rng(0)
+    given, mean = (1e4 + rng.standard_normal((5, 33))).astype(dtype), np.full(33, 1e4)
+    out, squares = np.empty((5, 33), np.float32), np.empty(5)
+    centre_rows(given, mean, 0.25, out, squares)
+    expected, lengths = naive_rows.centre_rows(given, mean, 0.25)
+    np.testing.assert_array_equal(out, expected.astype(np.float32))
+    np.testing.assert_allclose(squares, lengths, rtol=1e-14)
 
 
 GOOD = np.ones((3, 2))

@@ -16,6 +16,13 @@ def select_rows(scores, bounds, unit, x, pool, first, distances, indices) -> int
     return nearest_rows.select_rows(scores, bounds, unit, x, pool, first, distances, indices)
 
 
+def centre_rows(rows, mean, scale, out, squares) -> None:
+    """Run ``kernels.cpu.nearest_rows.centre_rows``."""
+    from fastgen.kernels.cpu import nearest_rows
+
+    nearest_rows.centre_rows(rows, mean, scale, out, squares)
+
+
 def renew_lists(x, pool, scale, first, distances, indices) -> None:
     """Run ``kernels.cuda.nearest_rows.renew_lists`` in the common dtype of ``x`` and ``pool``."""
     from fastgen.kernels.cuda import nearest_rows

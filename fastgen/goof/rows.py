@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 
 from .. import _dispatch, _validate
-from .._dispatch.nearest_rows import array_library, detached, renew_lists, select_rows
+from .._dispatch.nearest_rows import array_library, centre_rows, detached, renew_lists, select_rows
 
 _EPS = float(np.finfo(np.float32).eps)
 # Rows of the pool that are projected at a time, and of the products that stay in the cache.
 _POOL_ROWS = 65_536
 _QUERY_ROWS = 256
 _PRODUCT_ROWS = 4096
-# Cost of evaluating one coordinate of one pair, in coordinates of the matrix product.
-_EVALUATION = 8.0
+_PROJECTED_ROWS = 1024
+# Cost of evaluating one coordinate of one pair, in coordinates of the matrix product: rows come
+# from memory one by one (bench/peers/nearest_rows.py).
+_EVALUATION = 20.0
 _SAMPLE = 512
 # Fewer multiplications than this are over before a basis is found.
 _SMALL = 2e9
@@ -182,29 +184,43 @@ class _Screen:
             if q < 0.75 * x.shape[1] and q < basis.shape[1]:
                 beyond = [_left_out(a, b[:, :q]) for a, b in ((some, u), (sample, v))]
                 bound = squares - 2 * (u[:, :q] @ v[:, :q].T + np.outer(*beyond))
-                costs[q] = q + (bound <= nearest).mean() * _EVALUATION * x.shape[1]
+                projection = q * x.shape[1] * (1 / len(x) + 1 / len(block))
+                hits = (bound <= nearest).mean()
+                costs[q] = q + projection + hits * _EVALUATION * x.shape[1]
         best = min(costs, key=costs.get, default=None)
         if best is None or costs[best] > 0.75 * x.shape[1]:
             return cls(mean, None)
         return cls(mean, np.linalg.qr(basis[:, :best])[0])
 
-    def coordinates(self, rows: np.ndarray, scale: float) -> tuple[np.ndarray, ...]:
-        """Screening vectors (n, q + 1) in float32, squared lengths and error bounds, scaled.
+    @property
+    def width(self) -> int:
+        """Coordinates of a screening vector."""
+        return self.mean.size if self.basis is None else self.basis.shape[1] + 1
 
-        The last coordinate is the length of what the basis leaves out, or 0.
-        """
-        centred = ((rows - self.mean) * scale).astype(np.float32)
-        d = centred.shape[1]
-        squares = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+    @property
+    def error(self) -> float:
+        """Bound on the error of a vector's coordinates, relative to its length."""
         if self.basis is None:
-            return centred, squares, 2 * _EPS
+            return 2 * _EPS
+        return np.sqrt(self.basis.shape[1]) * (self.mean.size + 2) * _EPS
+
+    def coordinates(self, rows: np.ndarray, scale: float, out: np.ndarray) -> np.ndarray:
+        """Write screening vectors to ``out`` (n, width), float32; return squared lengths, scaled.
+
+        The last coordinate is the length of what the basis leaves out.
+        """
+        squares = np.empty(len(rows))
+        if self.basis is None:
+            centre_rows(rows, self.mean, scale, out, squares)
+            return squares
+        centred = np.empty(rows.shape, np.float32)
+        centre_rows(rows, self.mean, scale, centred, squares)
         q = self.basis.shape[1]
-        error = np.sqrt(q) * (d + 2) * _EPS
-        out = np.empty((len(rows), q + 1), np.float32)
         out[:, :q] = centred @ self.basis.astype(np.float32)
         inside = np.einsum("ij,ij->i", out[:, :q], out[:, :q], dtype=np.float64)
-        out[:, q] = np.sqrt(np.maximum(squares - inside, 0) + 2 * error * squares) * (1 + 4 * _EPS)
-        return out, squares, error
+        beyond = np.maximum(squares - inside, 0) + 2 * self.error * squares
+        out[:, q] = np.sqrt(beyond) * (1 + 4 * _EPS)
+        return squares
 
     def search(self, x, block, first, distances, indices, n_jobs) -> None:
         """Renew the lists of nearest rows by a block of the pool."""
@@ -213,21 +229,25 @@ class _Screen:
         common = np.result_type(x, block)
         x, block = x.astype(common, copy=False), block.astype(common, copy=False)
         scale = _scale(max(_reach(x, self.mean), _reach(block, self.mean)))
-        right, right_squares, error = self.coordinates(block, scale)
-        longest = np.sqrt(right_squares.max(initial=0))
-        # half of the squared length of a row of the pool is taken off its products, in two parts
-        # that float32 holds
-        half = right_squares / 2
-        high = half.astype(np.float32)
-        right = np.column_stack([right, -high, -(half - high).astype(np.float32)])
+        q, error = self.width, self.error
+        right = np.empty((len(block), q + 2), np.float32)
+        right_squares = np.empty(len(block))
+
+        def project(start: int) -> None:
+            rows = slice(start, start + _PROJECTED_ROWS)
+            right_squares[rows] = self.coordinates(block[rows], scale, right[rows, :q])
+            # half of the squared length of a row of the pool is taken off its products, in two
+            # parts that float32 holds
+            half = right_squares[rows] / 2
+            right[rows, q] = -half
+            right[rows, q + 1] = -(half + right[rows, q])
 
         def part(start: int) -> None:
             rows = slice(start, start + _QUERY_ROWS)
-            left, squares, _ = self.coordinates(x[rows], scale)
-            left = np.column_stack([left, np.ones((len(left), 2), np.float32)])
-            q = left.shape[1]
-            lengths = np.sqrt(squares)
-            rounding = q * _EPS * (lengths + longest) * (2 * longest + lengths)
+            left = np.ones((len(x[rows]), q + 2), np.float32)
+            squares = self.coordinates(x[rows], scale, left[:, :q])
+            longest, lengths = np.sqrt(right_squares.max()), np.sqrt(squares)
+            rounding = (q + 2) * _EPS * (lengths + longest) * (2 * longest + lengths)
             slack = error * (2 + error) * lengths * longest + rounding + 1e-37
             bounds = squares * (1 - 4 * _EPS) - 2 * slack
             for begin in range(0, len(block), _PRODUCT_ROWS):
@@ -243,10 +263,9 @@ class _Screen:
                     indices[rows],
                 )
 
-        with _dispatch.single_blas_thread():
-            joblib.Parallel(n_jobs, require="sharedmem")(
-                joblib.delayed(part)(start) for start in range(0, len(x), _QUERY_ROWS)
-            )
+        with _dispatch.single_blas_thread(), joblib.Parallel(n_jobs, require="sharedmem") as run:
+            for work, rows, step in ((project, block, _PROJECTED_ROWS), (part, x, _QUERY_ROWS)):
+                run(joblib.delayed(work)(start) for start in range(0, len(rows), step))
 
 
 def _principal(sample: np.ndarray) -> np.ndarray:

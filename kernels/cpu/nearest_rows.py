@@ -23,6 +23,21 @@ def _squared_distance(a, b):
     return total
 
 
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def centre_rows(rows, mean, scale, out, squares):
+    """Write ``(rows - mean) * scale`` to ``out`` (n, d) and the squared lengths to ``squares``.
+
+    In float64 until ``out``, which may be of less.
+    """
+    for i in range(rows.shape[0]):
+        total = 0.0
+        for c in range(rows.shape[1]):
+            x = (np.float64(rows[i, c]) - mean[c]) * scale
+            out[i, c] = x
+            total += x * x
+        squares[i] = total
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "nnan"})
 def _largest(row, start, stop):
     largest = row[start]
