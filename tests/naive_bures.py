@@ -37,6 +37,49 @@ def bures_factors(left, right):
     return (left**2).sum() + (right**2).sum() - 2 * nuclear
 
 
+def dense(band):
+    """The symmetric matrix of a band (n, width + 1), whose row j holds entries (j + i, j)."""
+    n = len(band)
+    out = np.zeros((n, n))
+    for j in range(n):
+        for i in range(min(band.shape[1], n - j)):
+            out[j + i, j] = out[j, j + i] = band[j, i]
+    return out
+
+
+def to_band(matrix, width):
+    """Givens rotations clear the columns from their ends up."""
+    a = np.array(matrix)
+    n = len(a)
+    for j in range(n):
+        for i in range(n - 1, j + width, -1):
+            size = np.hypot(a[i - 1, j], a[i, j])
+            if size > 0:
+                c, s = a[i - 1, j] / size, a[i, j] / size
+                rotation = np.array([[c, s], [-s, c]])
+                a[i - 1 : i + 1] = rotation @ a[i - 1 : i + 1]
+                a[:, i - 1 : i + 1] = a[:, i - 1 : i + 1] @ rotation.T
+    band = np.zeros((n, width + 1))
+    for i in range(min(width + 1, n)):
+        band[: n - i, i] = a.diagonal(-i)
+    return band
+
+
+def log_determinants(band, scales, shifts):
+    """Of ``scale * B + shift``, NaN where that is not positive definite."""
+    values = np.linalg.eigvalsh(dense(band))
+    found = []
+    for scale, shift in zip(scales, shifts, strict=True):
+        moved = scale * values + shift
+        found.append(np.log(moved).sum() if moved.min() > 0 else np.nan)
+    return np.array(found)
+
+
+def root_trace(band):
+    """Sum of the square roots of the eigenvalues."""
+    return np.sqrt(np.clip(np.linalg.eigvalsh(dense(band)), 0, None)).sum()
+
+
 def pair_nuclear_norms(rows, starts, pairs):
     """Nuclear norms of products of row blocks."""
     blocks = [rows[a:b] for a, b in itertools.pairwise(starts)]

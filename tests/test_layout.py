@@ -59,7 +59,16 @@ def public_functions(path):
 
 @pytest.mark.parametrize(
     "module",
-    ["nuclear", "linear_path", "subspace", "bures", "em", "smoothing_pairs", "nearest_rows"],
+    [
+        "band",
+        "nuclear",
+        "linear_path",
+        "subspace",
+        "bures",
+        "em",
+        "smoothing_pairs",
+        "nearest_rows",
+    ],
 )
 def test_every_public_kernel_has_a_naive_namesake(module):
     oracles = {

@@ -80,3 +80,27 @@ class Frechet(OneThread):
 
     def time_frechet_distance(self, size: tuple[int, int]) -> None:
         frechet_distance(*self.moments)
+
+
+class RootTraces(OneThread):
+    """Sum of the square roots of eigenvalues: from a band, and from the eigenvalues."""
+
+    param_names = ("n",)
+    params = ([192, 256, 512, 1024],)
+
+    def setup(self, n: int) -> None:
+        super().setup(n)
+        from fastgen._dispatch import root_trace
+
+        self.root_trace = root_trace
+        x = np.random.default_rng(SEED).standard_normal((n, 2 * n))
+        self.gram = np.asfortranarray(x @ x.T)
+        self.time_band(n)
+        total = root_trace(self.gram.copy(order="F"))[0]
+        agree(abs(total / self.time_eigenvalues(n) - 1), TOLERANCE, "root_trace")
+
+    def time_band(self, n: int) -> None:
+        self.root_trace(self.gram.copy(order="F"))
+
+    def time_eigenvalues(self, n: int) -> float:
+        return float(np.sqrt(np.linalg.eigvalsh(self.gram)).sum())

@@ -36,18 +36,18 @@ def _arithmetic_geometric_mean(a, b):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def axis_nodes(low, high):
+def axis_nodes(low, high, digits=_DIGITS):
     """Nodes t and weights for ``int_0^inf h(t) dt``, h even with poles or cuts at ``+-i sqrt(x)``.
 
     ``low <= x <= high``. The trapezoidal rule after ``t = sqrt(low) sc(u)``, Jacobi's function of
     complementary modulus ``k = sqrt(low / high)`` (Hale, Higham and Trefethen, SIAM J. Numer. Anal.
-    46 (2008), method 3). The relative error is exp(-26); the number of nodes, a multiple of 8,
+    46 (2008), method 3). The relative error is exp(-digits); the number of nodes, a multiple of 8,
     grows with log(high / low).
     """
     k = np.sqrt(low / high)
     quarter = 0.5 * np.pi / _arithmetic_geometric_mean(1.0, np.sqrt((1.0 - k) * (1.0 + k)))
     period = 0.5 * np.pi / _arithmetic_geometric_mean(1.0, k)
-    wanted = _DIGITS * period / (2 * np.pi * quarter)
+    wanted = digits * period / (2 * np.pi * quarter)
     n_nodes = LANES * int(np.ceil(wanted / LANES))
     t = np.zeros(n_nodes)
     weights = np.zeros(n_nodes)
