@@ -7,13 +7,23 @@ from typing import Protocol
 
 import numpy as np
 
-from fastgen._dispatch import LANE_COLUMNS, LANES, nuclear_lapack, single_blas_thread
+from fastgen._dispatch import (
+    LANE_COLUMNS,
+    LANES,
+    nuclear_lapack,
+    root_trace,
+    single_blas_thread,
+)
 
 # Pairs given to a thread at once: enough that starting it costs nothing beside them.
 _PAIRS_PER_TASK = 8 * LANES
 # Bound on the relative error of a nuclear norm from a Gram matrix, else the SVD is taken. The bound
 # is some hundred times the error met.
 _TOLERANCE = 1e-10
+# A Cholesky pivot below this share of the largest entry may be rounding: without pivoting, errors
+# grow by the reciprocals of small pivots before it.
+SUSPICIOUS = 1e-7
+_EPS = np.finfo(np.float64).eps
 
 
 class Factor(Protocol):
@@ -68,6 +78,31 @@ def overlaps(
 def _run(tasks: list[tuple[Callable, tuple]]) -> None:
     for work, arguments in tasks:
         work(*arguments)
+
+
+def cholesky(matrix: np.ndarray) -> np.ndarray | None:
+    """Lower triangular factor (Fortran order) of a symmetric matrix, None where not definite."""
+    from fastgen.kernels.cpu import blas
+
+    triangle = matrix.T.copy(order="F")
+    return np.tril(triangle) if blas.cholesky(triangle) else None
+
+
+def matrix_overlap(a: np.ndarray, b: np.ndarray) -> float | None:
+    """``tr (A^{1/2} B A^{1/2})^{1/2}`` of large symmetric matrices of clearly full rank, or None.
+
+    The eigenvalues of A B are those of ``L^T A L`` with ``B = L L^T``, which is as indefinite as A:
+    one Cholesky factorization tells of both. The matrices are C-contiguous and overwritten.
+    """
+    from fastgen.kernels.cpu import blas
+
+    # what rounding of the products leaves is in proportion to both norms
+    noise = 4 * _EPS * float(np.linalg.norm(a) * np.linalg.norm(b))
+    if not blas.cholesky(b.T, SUSPICIOUS * b.diagonal().max()):
+        return None
+    blas.congruent(a.T, b.T)
+    total, error = root_trace(a.T, noise)
+    return total if error <= _TOLERANCE * total < np.inf else None
 
 
 def _transposed(factors, used, dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from fastgen import _dispatch
+from fastgen._dispatch.gaussian import SUSPICIOUS, cholesky
 
 # Asymmetry and negative eigenvalues up to this share of the largest entry are rounding, of single
 # precision at the worst; beyond it the matrix is not a covariance.
 ROUNDING = 1e-6
 _EPS = np.finfo(np.float64).eps
-# A Cholesky pivot below this share of the largest entry may be rounding: without pivoting, errors
-# grow by the reciprocals of small pivots before it.
-_SUSPICIOUS = 1e-7
+# Side of the tiles that are compared with their mirrors.
+_TILE = 128
+# Random vectors that a residual is seen through.
+_PROBES = 40
 # Below it the largest entry has lost digits itself; above it the absolute error of entries that
 # have is below eps times the largest one.
 _SMALLEST = np.finfo(np.float64).tiny
@@ -100,8 +102,9 @@ class CovarianceFactor:
                     "ddof=0 for the covariance divided by n"
                 )
             mean = X.mean(axis=0)
-            columns = (X - mean).T / np.sqrt(len(X) - ddof)
-            return mean, cls(_independent(columns, np.full(len(X), len(X) ** -0.5)))
+            rows = _independent(X - mean, np.full(len(X), len(X) ** -0.5))
+            rows /= np.sqrt(len(X) - ddof)
+            return mean, cls(rows.T)
         if ddof:
             raise ValueError(f"ddof must be 0 with weights, got {ddof}")
         weights = weight_vector(weights, "weights", len(X), total=None)
@@ -109,19 +112,24 @@ class CovarianceFactor:
         X, weights = X[kept], weights[kept]
         mean = weights @ X
         roots = np.sqrt(weights)
-        return mean, cls(_independent((X - mean).T * roots, roots))
+        rows = X - mean
+        rows *= roots[:, None]
+        return mean, cls(_independent(rows, roots).T)
 
 
-def _independent(columns: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Columns (d, n) with ``columns @ null = 0``, a unit vector, reflected so that one is zero.
+def _independent(rows: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Rows (n, d) with ``null @ rows = 0``, a unit vector, reflected so that one is zero.
 
-    The Householder reflection that takes ``null`` to the first axis; what is left are n - 1.
+    The Householder reflection that takes ``null`` to the first axis; what is left are n - 1. The
+    rows are overwritten.
     """
-    d, n = columns.shape
+    n, d = rows.shape
     if not 1 < n <= d:
-        return columns
+        return rows
+    from scipy.linalg import blas
+
     shares = np.copysign(null[1:], null[0]) / (1 + abs(null[0]))
-    return columns[:, 1:] - columns[:, :1] * shares
+    return blas.dger(-1.0, rows[0], shares, a=rows[1:].T, overwrite_a=1).T
 
 
 @dataclasses.dataclass
@@ -168,12 +176,13 @@ class Covariance:
         if self.kind == "diagonal":
             return Root(np.sqrt(self.values / scale / scale), scale, diagonal=True)
         if self.kind == "factor":
-            return _from_data(self.values / scale, scale)
-        matrix = self.values / scale
-        matrix /= scale
-        if not self.symmetric:
-            matrix = matrix / 2 + matrix.T / 2
-        return _from_matrix(matrix, scale, self.name)
+            return _from_data(self.values * (1 / scale), scale)
+        return _from_matrix(self.scaled(scale), scale, self.name)
+
+    def scaled(self, scale: float) -> np.ndarray:
+        """Return a new matrix ``values / scale**2``, made symmetric; scale is a power of two."""
+        matrix = np.multiply(self.values, (1 / scale) ** 2, order="C")
+        return matrix if self.symmetric else matrix / 2 + matrix.T / 2
 
     @functools.cached_property
     def fingerprint(self) -> tuple:
@@ -191,7 +200,7 @@ class Covariance:
 
 def unit_scale(values: np.ndarray, *, squared: bool, name: str) -> float:
     """Power of two that brings a factor to unit size, given it or its square; 0 for zero."""
-    peak = float(np.abs(values).max(initial=0.0))
+    peak = float(max(values.max(initial=0.0), -values.min(initial=0.0)))
     if peak == 0:
         return 0.0
     if squared and peak < _SMALLEST:
@@ -222,19 +231,16 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
     d = len(matrix)
     largest = matrix.diagonal().max()
     noise = 8 * d * _EPS * largest
-    # the transpose is in LAPACK's order, and the same matrix
-    triangle, info = lapack.dpotrf(matrix.T, lower=1, clean=1)
-    if info == 0 and triangle.diagonal().min() ** 2 > _SUSPICIOUS * largest:
+    triangle = cholesky(matrix)
+    if triangle is not None and triangle.diagonal().min() ** 2 > SUSPICIOUS * largest:
         return Root(triangle, scale, triangular=True)
+    # the transpose is in LAPACK's order, and the same matrix
     factor, pivots, rank, _ = lapack.dpstrf(matrix.T, tol=noise, lower=1)
-    if rank == d and info == 0:
+    if rank == d and triangle is not None:
         return Root(triangle, scale, triangular=True)
     if rank > 0:
-        array = np.zeros((d, rank), order="F")
-        array[pivots - 1] = np.tril(factor)[:, :rank]
-        rest = array @ array.T
-        rest -= matrix
-        if max(rest.max(), -rest.min()) <= 16 * noise:
+        array = np.take(np.triu(factor[:, :rank].T), np.argsort(pivots), axis=1).T
+        if _rest(matrix, array) <= 4 * noise:
             return Root(array, scale)
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < -ROUNDING * max(values[-1], -values[0]):
@@ -247,6 +253,17 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
     return Root(np.asfortranarray(vectors[:, kept] * np.sqrt(values[kept])), scale)
 
 
+def _rest(matrix: np.ndarray, array: np.ndarray) -> float:
+    """Largest norm of a row of ``matrix - array @ array.T``, from its products with noise.
+
+    A row of four times the norm found has probability 1e-17 (chi-square with 40 degrees of
+    freedom), and the difference is not formed, which costs as much as the factorization.
+    """
+    probes = np.random.default_rng(0).standard_normal((len(matrix), _PROBES))
+    rest = matrix @ probes - array @ (array.T @ probes)
+    return float(np.sqrt(np.square(rest).mean(axis=1).max()))
+
+
 # --- checks at the door --------------------------------------------------------------------------
 
 
@@ -256,7 +273,10 @@ def real_array(value: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     array = np.asarray(array, dtype=np.float64)
-    if not np.isfinite(array).all():
+    # a finite sum has finite terms; the sum of finite ones may be infinite
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(array.sum())
+    if not finite and not np.isfinite(array).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(
             f"{name} must be finite, got {array[at]} at {list(at)}; drop such samples before "
@@ -374,7 +394,7 @@ def full(matrix: np.ndarray, name: str) -> Covariance:
     """Check one (d, d) matrix; what is factored is its symmetric part."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"{name} must be a square matrix (d, d), got shape {matrix.shape}")
-    symmetric = np.array_equal(matrix, matrix.T)
+    symmetric = _is_symmetric(matrix)
     if not symmetric:
         peak = np.abs(matrix).max()
         gap = np.abs(matrix / peak - matrix.T / peak).max()
@@ -384,3 +404,13 @@ def full(matrix: np.ndarray, name: str) -> Covariance:
                 f"{gap:.2g} of the largest; pass (C + C.T) / 2 if that is meant"
             )
     return Covariance("full", matrix, name, symmetric=symmetric)
+
+
+def _is_symmetric(matrix: np.ndarray) -> bool:
+    """Whether it equals its transpose, by tiles: both stay in the cache."""
+    tiles = [slice(start, start + _TILE) for start in range(0, len(matrix), _TILE)]
+    return all(
+        np.array_equal(matrix[rows, columns], matrix[columns, rows].T)
+        for i, rows in enumerate(tiles)
+        for columns in tiles[: i + 1]
+    )

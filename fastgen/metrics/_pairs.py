@@ -6,13 +6,14 @@ by half, and tied covariances once.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from fastgen._dispatch import gaussian as dispatch
 
-from ._factors import Covariance, Root
+from ._factors import Covariance, Root, unit_scale
 
 _TINY = np.finfo(np.float64).tiny
 # Of an eigenvalue, relative to the largest, from a Gram matrix of d columns: this times sqrt(d).
@@ -72,6 +73,23 @@ def classes(left: Sequence[Covariance], right: Sequence[Covariance]):
     )
 
 
+@dataclasses.dataclass
+class _Scaled:
+    """The covariance ``scale**2 * matrix``."""
+
+    matrix: np.ndarray  # of its own, to be overwritten
+    scale: float
+    trace: float
+
+    @classmethod
+    def of(cls, covariance: Covariance) -> _Scaled | None:
+        scale = unit_scale(covariance.values, squared=True, name=covariance.name)
+        if scale == 0:
+            return None
+        matrix = covariance.scaled(scale)
+        return cls(matrix, scale, float(matrix.trace()))
+
+
 class PairParts:
     """Covariance parts of squared distances, each distinct pair computed once, when asked for.
 
@@ -106,6 +124,10 @@ class PairParts:
         return np.array([self._known.get(k, 0.0) for k in keys.tolist()])[inverse]
 
     def _compute(self, pairs: np.ndarray) -> np.ndarray:
+        if len(pairs) == 1:
+            part = self._from_matrices(*(self.distinct[a] for a in pairs[0].tolist()))
+            if part is not None:
+                return np.array([part])
         roots: dict[int, Root] = {int(a): self.distinct[a].root for a in np.unique(pairs)}
         parts = np.empty(len(pairs))
         plain = np.array([roots[a].diagonal and roots[b].diagonal for a, b in pairs.tolist()])
@@ -119,7 +141,17 @@ class PairParts:
             parts[p] = self._part(*(roots[a] for a in pairs[p].tolist()), overlap)
         return parts
 
-    def _part(self, a: Root, b: Root, overlap: float) -> float:
+    def _from_matrices(self, a: Covariance, b: Covariance) -> float | None:
+        """Part of one pair of large matrices of full rank; where there are more, factors pay."""
+        if a.kind != "full" or b.kind != "full" or a.dim <= dispatch.LANE_COLUMNS:
+            return None
+        sides = [_Scaled.of(covariance) for covariance in (a, b)]
+        if None in sides:
+            return None
+        overlap = dispatch.matrix_overlap(*(side.matrix for side in sides))
+        return None if overlap is None else self._part(*sides, overlap)
+
+    def _part(self, a: Root | _Scaled, b: Root | _Scaled, overlap: float) -> float:
         scale = max(a.scale, b.scale)
         x, y = a.scale / scale, b.scale / scale
         part = x * x * a.trace + y * y * b.trace - 2 * x * y * overlap
