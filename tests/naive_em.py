@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-STRIP = 64
+STRIP = 48
 
 
 def pack(factors):
@@ -39,6 +39,12 @@ def normalise(joint, threshold=0.0):
     shares = np.exp(joint - log_likelihood)
     shares = np.where(shares <= threshold, 0, shares)
     return log_likelihood, shares / shares.sum(axis=0), joint.argmax(axis=0)
+
+
+def weighted_rows(rows, chosen, share, centre):
+    """Rows about the centre times the roots of their shares, and their weighted sum."""
+    z = rows[chosen] - centre
+    return np.sqrt(share[chosen])[:, None] * z, share[chosen] @ z
 
 
 def full_covariances(covariances, kind, n_components, n_features):

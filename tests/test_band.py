@@ -168,6 +168,8 @@ def test_symmetric_products(n, k):
     np.testing.assert_allclose(a, kept - np.tril(change), rtol=1e-12, atol=1e-10)
     blas.syr2k(b.T.copy(order="F"), c.T.copy(order="F"), a, alpha=1.0, transposed=True)
     np.testing.assert_allclose(a, kept, rtol=1e-12, atol=1e-10)
+    blas.syrk(b, a, alpha=-2.0)
+    np.testing.assert_allclose(a, kept - 2 * np.tril(b @ b.T), rtol=1e-12, atol=1e-10)
 
 
 @pytest.mark.parametrize("n", [1, 33, 256, 257, 513, 800])

@@ -13,8 +13,12 @@ from . import _thread_pools, single_blas_thread
 
 # Rows handed to a thread at a time.
 _SHARE = 4096
-# Numbers of a tile: it stays in the second-level cache together with its whitened twin.
+# Numbers of a tile of rows: it stays in the second-level cache together with its whitened twin.
 _TILE_NUMBERS = 1 << 17
+# The same where triangular factors are applied, whose strips are read again for every tile.
+_FULL_TILE_NUMBERS = 1 << 14
+# Rows whose outer products are summed at a time.
+_BLOCK = 512
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
@@ -42,6 +46,10 @@ def _spans(n_rows: int) -> Iterator[tuple[int, int]]:
 
 def _tile(n_features: int) -> int:
     return max(256, min(1024, _TILE_NUMBERS // n_features))
+
+
+def _full_tile(n_features: int) -> int:
+    return max(128, min(1024, _FULL_TILE_NUMBERS // n_features))
 
 
 def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) -> np.ndarray:
@@ -77,7 +85,7 @@ def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) ->
 
     def work(span):
         part = order[span[0] : span[1]]
-        args = (rows, part, means, packed, constants, likely, cutoff, _tile(d), joint)
+        args = (rows, part, means, packed, constants, likely, cutoff, _full_tile(d), joint)
         em.full_densities(*args)
 
     run(work, _spans(len(rows)))
@@ -131,3 +139,19 @@ def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray
         _spans(joint.shape[1]),
     )
     return log_likelihood, likely
+
+
+def second_moments(rows, share, centre) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums (d,) and (d, d) of float64 rows about ``centre``, and of outer products."""
+    from fastgen.kernels.cpu import blas, em
+
+    chosen = np.flatnonzero(share)
+    d = rows.shape[1]
+    first, second = np.zeros(d), np.zeros((d, d), order="F")
+    store = np.empty((min(_BLOCK, len(chosen)), d))
+    for start in range(0, len(chosen), _BLOCK):
+        part = chosen[start : start + _BLOCK]
+        z = store[: len(part)]
+        em.weighted_rows(rows, part, share, centre, z, first)
+        blas.syrk(z.T, second)
+    return first, second + np.tril(second, -1).T

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .._dispatch import em as kernels
+
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 # A component 36 nats below another contributes less than the rounding of the likelihood.
 CUTOFF = 36.0
@@ -185,6 +187,10 @@ def _by_components(data, responsibilities, totals, covariance_type):
 def _component(xp, rows, share, centre, total, covariance_type):
     """Mean and covariance of one component about ``centre``, which is near its mean."""
     d = rows.shape[1]
+    if covariance_type == "full" and xp is np and rows.dtype == share.dtype == np.float64:
+        first, second = kernels.second_moments(rows, share, centre)
+        shift = first / total
+        return centre + shift, second / total - shift[:, None] * shift
     chosen = xp.flatnonzero(share)
     first = xp.zeros(d)
     second = xp.zeros((d, d) if covariance_type == "full" else d)

@@ -77,6 +77,13 @@ def syr2k(a, b, c, *, alpha=-1.0, transposed=False) -> None:
     _call("cython_blas", "dsyr2k", "L", "T" if transposed else "N", n, k, *tail)
 
 
+def syrk(a, c, *, alpha=1.0) -> None:
+    """``c += alpha * a @ a.T``, the lower triangle only."""
+    n, k = a.shape
+    tail = alpha, a, _pitch(a), 1.0, c, _pitch(c)
+    _call("cython_blas", "dsyrk", "L", "N", n, k, *tail)
+
+
 def cholesky(a, least: float = 0.0) -> bool:
     """Factor symmetric ``a`` in place, lower triangles only; False where it is not definite.
 
@@ -94,8 +101,7 @@ def cholesky(a, least: float = 0.0) -> bool:
         return False
     tail = 1.0, first, _pitch(first), corner, _pitch(corner)
     _call("cython_blas", "dtrsm", "R", "L", "T", "N", n - half, half, *tail)
-    tail = -1.0, corner, _pitch(corner), 1.0, rest, _pitch(rest)
-    _call("cython_blas", "dsyrk", "L", "N", n - half, half, *tail)
+    syrk(corner, rest, alpha=-1.0)
     return cholesky(rest, least)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-STRIP = 64
+STRIP = 48
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -213,3 +213,25 @@ def normalise(joint, start, stop, threshold, log_likelihood, likely):
             joint[k, i] /= kept
         log_likelihood[i] = largest + np.log(total)
         likely[i] = top
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def weighted_rows(rows, chosen, share, centre, out, total):
+    """Roots of shares times the ``chosen`` rows about a centre; adds their weighted sum to total.
+
+    Parameters
+    ----------
+    rows : array (N, d)
+    chosen : int64 array (m,)
+    share : array (N,)
+    centre : array (d,)
+    out : array (m, d)
+    total : array (d,)
+    """
+    for i in range(chosen.size):
+        weight = share[chosen[i]]
+        root = np.sqrt(weight)
+        for f in range(centre.size):
+            value = rows[chosen[i], f] - centre[f]
+            total[f] += weight * value
+            out[i, f] = root * value
