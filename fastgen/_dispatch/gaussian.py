@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from fastgen._dispatch import (
+    BAND_COLUMNS,
     LANE_COLUMNS,
     LANES,
     nuclear_lapack,
@@ -23,6 +24,8 @@ _TOLERANCE = 1e-10
 # A Cholesky pivot below this share of the largest entry may be rounding: without pivoting, errors
 # grow by the reciprocals of small pivots before it.
 SUSPICIOUS = 1e-7
+# Pivots chosen at a time, and the least share of the largest that one must have.
+_PIVOTS, _SHARE = 64, 0.1
 _EPS = np.finfo(np.float64).eps
 
 
@@ -86,6 +89,39 @@ def cholesky(matrix: np.ndarray) -> np.ndarray | None:
 
     triangle = matrix.T.copy(order="F")
     return np.tril(triangle) if blas.cholesky(triangle) else None
+
+
+def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
+    """Factor (d, r) of a symmetric matrix up to pivots of ``tolerance``, in Fortran order.
+
+    LAPACK's up to ``BAND_COLUMNS``. Above, pivots are chosen a block at a time among the largest,
+    none below ``_SHARE`` of the largest: rows are not exchanged, and all is matrix products.
+    """
+    from scipy.linalg import blas, lapack
+
+    d = len(matrix)
+    if d <= BAND_COLUMNS:
+        factor, order, rank, _ = lapack.dpstrf(matrix.T, tol=tolerance, lower=1)
+        return np.take(np.triu(factor[:, :rank].T), np.argsort(order), axis=1).T
+    rows, rank = np.empty((d, d)), 0
+    left = matrix.diagonal().copy()
+    while rank < d and left.max() > tolerance:
+        chosen = np.argpartition(-left, min(_PIVOTS, d - rank) - 1)[: min(_PIVOTS, d - rank)]
+        rest = matrix[chosen]
+        rest -= rows[:rank, chosen].T @ rows[:rank]
+        least = max(tolerance, _SHARE * left.max())
+        corner, order, found, _ = lapack.dpstrf(rest[:, chosen].T, tol=least, lower=1)
+        if found == 0:  # what was left was rounding
+            break
+        order = order[:found] - 1
+        right = rest[order].T
+        new = blas.dtrsm(1.0, corner[:found, :found], right, side=1, lower=1, trans_a=1).T
+        new[:, chosen[order]] = np.triu(new[:, chosen[order]])
+        rows[rank : rank + found] = new
+        rank += found
+        left -= np.einsum("ij,ij->j", new, new)
+        left[chosen[order]] = -np.inf
+    return rows[:rank].T
 
 
 def matrix_overlap(a: np.ndarray, b: np.ndarray) -> float | None:

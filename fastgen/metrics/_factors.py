@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from fastgen import _dispatch
-from fastgen._dispatch.gaussian import SUSPICIOUS, cholesky
+from fastgen._dispatch.gaussian import SUSPICIOUS, cholesky, pivoted_cholesky
 
 # Asymmetry and negative eigenvalues up to this share of the largest entry are rounding, of single
 # precision at the worst; beyond it the matrix is not a covariance.
 ROUNDING = 1e-6
 _EPS = np.finfo(np.float64).eps
+# Factors up to this power of two are left as they are: even single precision holds their products.
+_NEAR = 16
 # Side of the tiles that are compared with their mirrors.
 _TILE = 128
 # Random vectors that a residual is seen through.
@@ -102,7 +104,7 @@ class CovarianceFactor:
                     "ddof=0 for the covariance divided by n"
                 )
             mean = X.mean(axis=0)
-            rows = _independent(X - mean, np.full(len(X), len(X) ** -0.5))
+            rows = independent(X - mean, np.full(len(X), len(X) ** -0.5))
             rows /= np.sqrt(len(X) - ddof)
             return mean, cls(rows.T)
         if ddof:
@@ -114,10 +116,10 @@ class CovarianceFactor:
         roots = np.sqrt(weights)
         rows = X - mean
         rows *= roots[:, None]
-        return mean, cls(_independent(rows, roots).T)
+        return mean, cls(independent(rows, roots).T)
 
 
-def _independent(rows: np.ndarray, null: np.ndarray) -> np.ndarray:
+def independent(rows: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Rows (n, d) with ``null @ rows = 0``, a unit vector, reflected so that one is zero.
 
     The Householder reflection that takes ``null`` to the first axis; what is left are n - 1. The
@@ -148,7 +150,7 @@ class Root:
     @functools.cached_property
     def trace(self) -> float:
         """Of ``array @ array.T``."""
-        return float((self.array**2).sum())
+        return float(np.vdot(self.array, self.array))
 
     @property
     def dense(self) -> np.ndarray:
@@ -176,7 +178,7 @@ class Covariance:
         if self.kind == "diagonal":
             return Root(np.sqrt(self.values / scale / scale), scale, diagonal=True)
         if self.kind == "factor":
-            return _from_data(self.values * (1 / scale), scale)
+            return _from_data(self.values if scale == 1 else self.values / scale, scale)
         return _from_matrix(self.scaled(scale), scale, self.name)
 
     def scaled(self, scale: float) -> np.ndarray:
@@ -199,7 +201,7 @@ class Covariance:
 
 
 def unit_scale(values: np.ndarray, *, squared: bool, name: str) -> float:
-    """Power of two that brings a factor to unit size, given it or its square; 0 for zero."""
+    """Power of two that brings a factor near unit size, given it or its square; 0 for zero."""
     peak = float(max(values.max(initial=0.0), -values.min(initial=0.0)))
     if peak == 0:
         return 0.0
@@ -208,8 +210,8 @@ def unit_scale(values: np.ndarray, *, squared: bool, name: str) -> float:
             f"{name} must have its largest entry above {_SMALLEST:.1e}, got {peak:.1e}: smaller "
             "numbers have lost digits in float64; multiply the data by a power of ten first"
         )
-    exponent = np.frexp(peak)[1]
-    return float(2.0 ** (exponent // 2 if squared else exponent))
+    exponent = np.frexp(peak)[1] // 2 if squared else np.frexp(peak)[1]
+    return float(2.0**exponent) if abs(exponent) > _NEAR else 1.0
 
 
 def _from_data(array: np.ndarray, scale: float) -> Root:
@@ -226,20 +228,16 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
     Both Cholesky factorizations are backward stable, so that a badly conditioned matrix is no
     reason to leave them. The pivoted one stops at the numerical rank: what is left is checked.
     """
-    from scipy.linalg import lapack
-
     d = len(matrix)
     largest = matrix.diagonal().max()
     noise = 8 * d * _EPS * largest
     triangle = cholesky(matrix)
     if triangle is not None and triangle.diagonal().min() ** 2 > SUSPICIOUS * largest:
         return Root(triangle, scale, triangular=True)
-    # the transpose is in LAPACK's order, and the same matrix
-    factor, pivots, rank, _ = lapack.dpstrf(matrix.T, tol=noise, lower=1)
-    if rank == d and triangle is not None:
+    array = pivoted_cholesky(matrix, noise)
+    if array.shape[1] == d and triangle is not None:
         return Root(triangle, scale, triangular=True)
-    if rank > 0:
-        array = np.take(np.triu(factor[:, :rank].T), np.argsort(pivots), axis=1).T
+    if array.size:
         if _rest(matrix, array) <= 4 * noise:
             return Root(array, scale)
     values, vectors = np.linalg.eigh(matrix)

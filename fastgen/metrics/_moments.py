@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._factors import CovarianceFactor
+from ._factors import CovarianceFactor, independent
 from .gaussian import frechet_distance, same_dimension
 
 
@@ -18,7 +18,9 @@ def moments(X: np.ndarray, *, ddof: int, reg_covar: float = 0.0) -> tuple[np.nda
         covariance = scatter(centred) / (n - ddof)
         covariance.flat[:: d + 1] += reg_covar
         return mean, covariance
-    factor = centred.T / np.sqrt(n - ddof)
+    rows = independent(centred, np.full(n, n**-0.5))
+    rows /= np.sqrt(n - ddof)
+    factor = rows.T
     if reg_covar:
         factor = np.hstack((factor, np.sqrt(reg_covar) * np.eye(d)))
     return mean, CovarianceFactor(factor)
