@@ -150,7 +150,8 @@ class Root:
     @functools.cached_property
     def trace(self) -> float:
         """Of ``array @ array.T``."""
-        return float(np.vdot(self.array, self.array))
+        values = self.array.ravel(order="K")  # no copy
+        return float(values @ values)
 
     @property
     def dense(self) -> np.ndarray:
