@@ -9,7 +9,7 @@ import pytest
 from fastgen import _dispatch
 from fastgen._dispatch import gaussian as dispatch
 from fastgen.kernels.cpu import band, blas, linear_frame
-from fastgen.metrics import CovarianceFactor, bures, frechet_distance
+from fastgen.metrics import CovarianceFactor, _factors, bures, frechet_distance
 
 SIZES = [1, 2, 31, 32, 33, 34, 63, 64, 65, 66, 97, 300]
 
@@ -201,6 +201,47 @@ def test_cholesky_refuses(n):
     np.testing.assert_array_equal(dispatch.cholesky(4 * np.eye(n)), 2 * np.eye(n))
 
 
+@pytest.mark.parametrize("d", [20, 257, 400])
+@pytest.mark.parametrize("rank", [1, 19, 63, 64, 65, 130, 256])
+def test_pivoted_cholesky_stops_at_the_rank(d, rank):
+    rank = min(rank, d)
+    x = rng_factor(d, rank)
+    matrix = x @ x.T
+    matrix = np.tril(matrix) + np.tril(matrix, -1).T
+    noise = 8 * d * np.finfo(float).eps * matrix.diagonal().max()
+    found = dispatch.pivoted_cholesky(matrix, noise)
+    assert found.shape == (d, rank)
+    assert found.flags.f_contiguous
+    np.testing.assert_allclose(found @ found.T, matrix, atol=noise)
+
+
+def rng_factor(d, rank):
+    rng = np.random.default_rng(d + rank)
+    return rng.standard_normal((d, rank)) * np.geomspace(1, 1e-3, rank)
+
+
+@pytest.mark.parametrize("d", [200, 300])
+def test_pivoted_cholesky_of_matrices_it_cannot_finish(d):
+    negative = -np.eye(d)
+    assert dispatch.pivoted_cholesky(negative, 1e-12).shape == (d, 0)
+    mixed = np.diag(np.r_[np.ones(5), -np.ones(d - 5)])
+    assert dispatch.pivoted_cholesky(mixed, 1e-12).shape == (d, 5)
+    # positive diagonal, not definite: what is found is not the matrix, and its caller sees that
+    swapped = np.kron(np.eye(d // 2), [[1.0, 2.0], [2.0, 1.0]])
+    found = dispatch.pivoted_cholesky(swapped, 1e-12)
+    assert _factors._rest(swapped, found) > 0.1
+
+
+@pytest.mark.parametrize("d", [30, 300])
+def test_the_rest_is_seen_through_noise(d):
+    rng = np.random.default_rng(d)
+    x = rng.standard_normal((d, d // 2))
+    matrix = x @ x.T
+    assert _factors._rest(matrix, x) < 1e-13 * np.abs(matrix).max() * d
+    matrix[3, 7] += 1.0
+    assert 0.5 < _factors._rest(matrix, x) < 1.5
+
+
 # --- distances of two large matrices --------------------------------------------------------------
 
 
@@ -214,10 +255,13 @@ def pair(rng, d, n, power):
 def test_two_matrices_of_full_rank(d, scale, monkeypatch):
     x, y = (scale * z for z in pair(np.random.default_rng(d), d, 2 * d, 0.5))
     taken = []
-    original = dispatch.matrix_overlap
-    monkeypatch.setattr(
-        dispatch, "matrix_overlap", lambda a, b: taken.append(original(a, b)) or taken[-1]
-    )
+    original = dispatch.factored_overlap
+
+    def watched(*args):
+        taken.append(original(*args))
+        return taken[-1]
+
+    monkeypatch.setattr(dispatch, "factored_overlap", watched)
     covariances = x @ x.T, y @ y.T
     before = [c.copy() for c in covariances]
     assert bures(*covariances) == pytest.approx(naive.bures_factors(x, y), rel=1e-11)
@@ -226,6 +270,13 @@ def test_two_matrices_of_full_rank(d, scale, monkeypatch):
         np.testing.assert_array_equal(kept, c)
     assert bures(covariances[0], covariances[0]) == 0
     assert bures(covariances[0], 4 * covariances[0]) == pytest.approx((x**2).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("ranks", [(99, 120), (299, 600), (600, 299), (1, 299)])
+def test_two_larger_matrices_that_may_be_singular(ranks):
+    rng = np.random.default_rng(ranks[0])
+    x, y = (pair(rng, 300, n, 0.5)[0] for n in ranks)
+    assert bures(x @ x.T, y @ y.T) == pytest.approx(naive.bures_factors(x, y), rel=1e-11)
 
 
 @pytest.mark.parametrize("ranks", [(50, 400), (400, 50), (50, 60), (199, 400), (400, 1)])

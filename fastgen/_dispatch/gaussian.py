@@ -99,6 +99,8 @@ def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
     """
     from scipy.linalg import blas, lapack
 
+    from fastgen.kernels.cpu import blas as kernels
+
     d = len(matrix)
     if d <= BAND_COLUMNS:
         factor, order, rank, _ = lapack.dpstrf(matrix.T, tol=tolerance, lower=1)
@@ -108,14 +110,17 @@ def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
     while rank < d and left.max() > tolerance:
         chosen = np.argpartition(-left, min(_PIVOTS, d - rank) - 1)[: min(_PIVOTS, d - rank)]
         rest = matrix[chosen]
-        rest -= rows[:rank, chosen].T @ rows[:rank]
+        seen = np.asfortranarray(rows[:rank, chosen])
+        kernels.gemm(rows[:rank].T, seen, rest.T, alpha=-1.0, beta=1.0)
         least = max(tolerance, _SHARE * left.max())
         corner, order, found, _ = lapack.dpstrf(rest[:, chosen].T, tol=least, lower=1)
         if found == 0:  # what was left was rounding
             break
         order = order[:found] - 1
         right = rest[order].T
-        new = blas.dtrsm(1.0, corner[:found, :found], right, side=1, lower=1, trans_a=1).T
+        new = blas.dtrsm(
+            1.0, corner[:found, :found], right, side=1, lower=1, trans_a=1, overwrite_b=1
+        ).T
         new[:, chosen[order]] = np.triu(new[:, chosen[order]])
         rows[rank : rank + found] = new
         rank += found
@@ -124,20 +129,26 @@ def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
     return rows[:rank].T
 
 
-def matrix_overlap(a: np.ndarray, b: np.ndarray) -> float | None:
-    """``tr (A^{1/2} B A^{1/2})^{1/2}`` of large symmetric matrices of clearly full rank, or None.
+def factor_in_place(matrix: np.ndarray) -> bool:
+    """Put the Cholesky factor over a C-contiguous symmetric matrix; whether it is of full rank.
 
-    The eigenvalues of A B are those of ``L^T A L`` with ``B = L L^T``, which is as indefinite as A:
-    one Cholesky factorization tells of both. The matrices are C-contiguous and overwritten.
+    The factor is lower triangular in ``matrix.T``; the other triangle is not touched.
     """
     from fastgen.kernels.cpu import blas
 
-    # what rounding of the products leaves is in proportion to both norms
-    noise = 4 * _EPS * float(np.linalg.norm(a) * np.linalg.norm(b))
-    if not blas.cholesky(b.T, SUSPICIOUS * b.diagonal().max()):
-        return None
-    blas.congruent(a.T, b.T)
-    total, error = root_trace(a.T, noise)
+    return blas.cholesky(matrix.T, SUSPICIOUS * matrix.diagonal().max())
+
+
+def factored_overlap(matrix: np.ndarray, factored: np.ndarray, noise: float) -> float | None:
+    """``tr (A^{1/2} B A^{1/2})^{1/2}`` of A and a factored B, None where squaring was too coarse.
+
+    The eigenvalues of A B are those of ``L^T A L`` with ``B = L L^T``, which is as indefinite as A:
+    one Cholesky factorization tells of both. ``noise`` is what rounding may move them by.
+    """
+    from fastgen.kernels.cpu import blas
+
+    blas.congruent(matrix.T, factored.T)
+    total, error = root_trace(matrix.T, noise)
     return total if error <= _TOLERANCE * total < np.inf else None
 
 

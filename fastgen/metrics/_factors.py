@@ -166,6 +166,7 @@ class Covariance:
 
     def __init__(self, kind: str, values: np.ndarray, name: str, *, symmetric: bool = True):
         self.kind, self.values, self.name, self.symmetric = kind, values, name, symmetric
+        self.singular = False  # true where a Cholesky factorization has failed or was doubtful
 
     @property
     def dim(self) -> int:
@@ -180,7 +181,7 @@ class Covariance:
             return Root(np.sqrt(self.values / scale / scale), scale, diagonal=True)
         if self.kind == "factor":
             return _from_data(self.values if scale == 1 else self.values / scale, scale)
-        return _from_matrix(self.scaled(scale), scale, self.name)
+        return _from_matrix(self.scaled(scale), scale, self.name, self.singular)
 
     def scaled(self, scale: float) -> np.ndarray:
         """Return a new matrix ``values / scale**2``, made symmetric; scale is a power of two."""
@@ -223,7 +224,7 @@ def _from_data(array: np.ndarray, scale: float) -> Root:
     return Root(np.asfortranarray(array), scale)
 
 
-def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
+def _from_matrix(matrix: np.ndarray, scale: float, name: str, singular: bool) -> Root:
     """Cholesky; pivoted where that meets a small pivot; eigenvectors as a last resort.
 
     Both Cholesky factorizations are backward stable, so that a badly conditioned matrix is no
@@ -232,10 +233,12 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str) -> Root:
     d = len(matrix)
     largest = matrix.diagonal().max()
     noise = 8 * d * _EPS * largest
-    triangle = cholesky(matrix)
+    triangle = None if singular else cholesky(matrix)
     if triangle is not None and triangle.diagonal().min() ** 2 > SUSPICIOUS * largest:
         return Root(triangle, scale, triangular=True)
     array = pivoted_cholesky(matrix, noise)
+    if array.shape[1] == d and singular:
+        triangle = cholesky(matrix)
     if array.shape[1] == d and triangle is not None:
         return Root(triangle, scale, triangular=True)
     if array.size:

@@ -16,8 +16,9 @@ from fastgen._dispatch import gaussian as dispatch
 from ._factors import Covariance, Root, unit_scale
 
 _TINY = np.finfo(np.float64).tiny
+_EPS = np.finfo(np.float64).eps
 # Of an eigenvalue, relative to the largest, from a Gram matrix of d columns: this times sqrt(d).
-_EIGENVALUE_ERROR = 8 * np.finfo(np.float64).eps
+_EIGENVALUE_ERROR = 8 * _EPS
 # Of a trace of a product of symmetric roots in single precision, relative to their norms.
 _SINGLE_ERROR = 16 * float(np.finfo(np.float32).eps)
 
@@ -80,6 +81,7 @@ class _Scaled:
     matrix: np.ndarray  # of its own, to be overwritten
     scale: float
     trace: float
+    norm: float  # Frobenius
 
     @classmethod
     def of(cls, covariance: Covariance) -> _Scaled | None:
@@ -87,7 +89,7 @@ class _Scaled:
         if scale == 0:
             return None
         matrix = covariance.scaled(scale)
-        return cls(matrix, scale, float(matrix.trace()))
+        return cls(matrix, scale, float(matrix.trace()), float(np.linalg.norm(matrix)))
 
 
 class PairParts:
@@ -145,11 +147,19 @@ class PairParts:
         """Part of one pair of large matrices of full rank; where there are more, factors pay."""
         if a.kind != "full" or b.kind != "full" or a.dim <= dispatch.LANE_COLUMNS:
             return None
-        sides = [_Scaled.of(covariance) for covariance in (a, b)]
-        if None in sides:
+        second = _Scaled.of(b)
+        if second is None:
             return None
-        overlap = dispatch.matrix_overlap(*(side.matrix for side in sides))
-        return None if overlap is None else self._part(*sides, overlap)
+        if not dispatch.factor_in_place(second.matrix):
+            b.singular = True
+            return None
+        first = _Scaled.of(a)
+        if first is None:
+            return None
+        # rounding of the products is in proportion to both norms
+        noise = 4 * _EPS * first.norm * second.norm
+        overlap = dispatch.factored_overlap(first.matrix, second.matrix, noise)
+        return None if overlap is None else self._part(first, second, overlap)
 
     def _part(self, a: Root | _Scaled, b: Root | _Scaled, overlap: float) -> float:
         scale = max(a.scale, b.scale)

@@ -2,7 +2,8 @@
 
 No matrix square root is taken: with factors ``A = L L^T`` and ``B = M M^T`` the trace
 ``tr (A^{1/2} B A^{1/2})^{1/2}`` is the nuclear norm of ``L^T M``, for any factors. Every
-covariance is factored once; one that was given as a `CovarianceFactor` is not squared.
+covariance is factored once; one that was given as a `CovarianceFactor` is not squared. A single
+pair of large matrices of full rank needs one factor only.
 """
 
 from __future__ import annotations
