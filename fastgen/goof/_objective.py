@@ -12,7 +12,10 @@ from .generators import Adapter
 if TYPE_CHECKING:
     from torch import Tensor
 
-_GRADIENT_PIECE = 2**22  # output values per piece of a forward or reverse pass
+    from ._metric import Metric
+
+# Output values per piece of a forward or reverse pass: on the host a piece stays in the cache.
+_GRADIENT_PIECE = {"cpu": 2**18, "cuda": 2**25}
 _JACOBIAN_PIECE = 2**22  # tangent values per piece of a Jacobian
 
 
@@ -33,6 +36,8 @@ class Objective:
         reverse pass 2.
     floor : Tensor (n,)
         The squared distance that rounding leaves: nothing is gained below it.
+    metric : Metric or None
+        Curvature that is typical of the generator, for first-order searches.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class Objective:
         tiny = torch.finfo(targets.dtype).tiny ** 0.5
         self.floor = (eps * targets).square().sum(1) + tiny
         self._forward_mode = True
+        self.metric: Metric | None = None
+        self._piece = _GRADIENT_PIECE.get(targets.device.type, 2**22)
 
     @property
     def coarse(self) -> bool:
@@ -72,7 +79,7 @@ class Objective:
     def value(self, z: Tensor, rows: Tensor) -> Tensor:
         """Return f (P,) at latents (P, k) for the targets ``rows`` (P,)."""
         found = z.new_empty(len(z))
-        for piece in self._pieces(len(z), self.generator.output_dim, _GRADIENT_PIECE):
+        for piece in self._pieces(len(z), self.generator.output_dim, self._piece):
             residual = self.generator(z[piece], rows[piece]) - self.targets[rows[piece]]
             found[piece] = self._penalised(residual.square().sum(1), z[piece])
         self._count(rows, 1)
@@ -86,13 +93,16 @@ class Objective:
         finally:
             self.penalty = penalty
 
-    def gradient(self, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f (P,) and half its gradient (P, k), one reverse pass."""
+    def gradient(self, z: Tensor, rows: Tensor, *, coarse: bool = False) -> tuple[Tensor, Tensor]:
+        """Return f (P,) and half its gradient (P, k), one reverse pass.
+
+        ``coarse`` as for :meth:`normal_matrix`; f is then wrong by about a thousandth.
+        """
         import torch
 
         found, slopes = z.new_empty(len(z)), torch.empty_like(z)
-        for piece in self._pieces(len(z), self.generator.output_dim, _GRADIENT_PIECE):
-            with torch.enable_grad():
+        for piece in self._pieces(len(z), self.generator.output_dim, self._piece):
+            with torch.enable_grad(), coarse_products(coarse):
                 latents = z[piece].detach().requires_grad_()
                 residual = self.generator(latents, rows[piece]) - self.targets[rows[piece]]
                 squares = residual.square().sum(1)
@@ -102,11 +112,12 @@ class Objective:
         self._count(rows, 3)
         return found, slopes.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
-    def normal_matrix(self, z: Tensor, rows: Tensor, *, coarse: bool) -> Tensor:
+    def normal_matrix(self, z: Tensor, rows: Tensor, *, coarse: bool, count: bool = True) -> Tensor:
         """Return J^T J + penalty I of shape (P, k, k), by k forward-mode tangents per pair.
 
         ``coarse`` lets matrix products round their factors to bfloat16 where the processor has it;
-        sums stay in float32, so the matrix stays positive semi-definite to float32 rounding.
+        sums stay in float32, so the matrix stays positive semi-definite to float32 rounding. Work
+        is counted for the targets ``rows`` if ``count``.
         """
         k, d = self.generator.latent_dim, self.generator.output_dim
         matrices = z.new_empty(len(z), k, k)
@@ -116,7 +127,8 @@ class Objective:
                 matrices[piece] = jacobian @ jacobian.transpose(1, 2)
         if self.penalty:
             matrices.diagonal(dim1=1, dim2=2).add_(self.penalty)
-        self._count(rows, k)
+        if count:
+            self._count(rows, k)
         return matrices.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def jacobian(self, z: Tensor, rows: Tensor) -> Tensor:
@@ -150,9 +162,10 @@ class Objective:
             torch.finfo(z.dtype).eps ** 0.5 * (1 + z.norm(dim=1)) / v.norm(dim=1).clamp(min=1e-30)
         )
         found = z.new_empty(len(z))
-        for piece in self._pieces(len(z), self.generator.output_dim, _GRADIENT_PIECE):
+        for piece in self._pieces(len(z), self.generator.output_dim, self._piece):
             moved = z[piece] + step[piece, None] * v[piece]
-            change = self.generator(moved, rows[piece]) - self.generator(z[piece], rows[piece])
+            with torch.no_grad():
+                change = self.generator(moved, rows[piece]) - self.generator(z[piece], rows[piece])
             found[piece] = (change / step[piece, None]).square().sum(1)
         self._count(rows, 2)
         return found + self.penalty * v.square().sum(1)
@@ -162,7 +175,7 @@ class Objective:
         import torch
 
         found = torch.empty_like(z)
-        for piece in self._pieces(len(z), self.generator.output_dim, _GRADIENT_PIECE):
+        for piece in self._pieces(len(z), self.generator.output_dim, self._piece):
             with torch.enable_grad():
                 latents = z[piece].detach().requires_grad_()
                 outputs = self.generator(latents, rows[piece])

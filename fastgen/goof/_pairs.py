@@ -64,12 +64,20 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.z)
 
-    def start(self, value: Tensor) -> None:
-        """File the objective at the starts; starts where it is not finite have failed."""
+    def start(self, value: Tensor, *, coarse: bool = False) -> None:
+        """File the objective at the starts; starts where it is not finite have failed.
+
+        ``coarse`` says that ``value`` is not exact, so that nothing is found from it.
+        """
         self.value = value
         self._outcome.value.copy_(value)
         self.finish(~value.isfinite(), Status.FAILED)
-        self.finish(value <= self.objective.floor[self.rows], Status.EXACT)
+        if not coarse:
+            self.finish(value <= self.objective.floor[self.rows], Status.EXACT)
+
+    def drop(self, which: Tensor) -> None:
+        """Give up pairs, a mask over those of the start; what they found is kept."""
+        self.done = self.done | which[self._index]
 
     def finish(self, which: Tensor, status: Status) -> None:
         """Mark unfinished pairs ``which`` (a mask) as finished."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SHARDS = 8
 _SMALLEST_SHARE = 64  # samples of a condition, at least
 _BLOCK = 2**25  # output or distance values held at once
+_CACHED = 2**19  # output values of a batch on the host
 
 
 def nearest_in_block(X: Tensor, pool: Tensor, n_neighbors: int = 1) -> tuple[Tensor, Tensor]:
@@ -122,9 +123,10 @@ def _group_starts(
         z = torch.from_numpy(draw(prior, len(shard), generator.latent_dim, rng))
         z = domain.project(z.to(generator.device, generator.dtype))
         outputs = _generate(generator, z, condition)
-        good = outputs.isfinite().all(1)
-        dropped += int((~good).sum())
-        z, outputs = z[good], outputs[good]
+        good = _finite_rows(outputs)
+        if not good.all():
+            dropped += int((~good).sum())
+            z, outputs = z[good], outputs[good]
         near = min(depth, len(z))
         if near:
             distance, index = nearest_in_block(targets, outputs, near)
@@ -144,14 +146,25 @@ def _group_starts(
     return starts, dropped
 
 
+def _finite_rows(outputs: Tensor) -> Tensor:
+    """Say which rows (n, d) hold finite numbers only: their sums do, unless they are huge."""
+    good = outputs.sum(1).isfinite()
+    doubtful = (~good).nonzero().squeeze(1)
+    good[doubtful] = outputs[doubtful].isfinite().all(1)
+    return good
+
+
 def _generate(generator: Adapter, z: Tensor, condition: Tensor | None) -> Tensor:
+    """Return outputs for starts to be chosen by, in reduced precision where that is faster."""
     import torch
 
-    step = max(1, _BLOCK // max(generator.output_dim, 1))
+    values = _CACHED if z.device.type == "cpu" else _BLOCK
+    step = max(1, values // max(generator.output_dim, 1))
     parts = []
     for piece in z.split(step):
         rows = None if condition is None else condition.expand(len(piece))
-        parts.append(generator(piece, rows))
+        with coarse_products(z.dtype == torch.float32):
+            parts.append(generator(piece, rows))
     return torch.cat(parts)
 
 

@@ -114,6 +114,7 @@ def _step(pairs: Pairs, tol: float) -> None:
     old = ~better & (state["reused"] > 0)
     state["stale"] = state["stale"] | old
     state["weak"] = state["weak"] * ~old
+    state["reused"] = state["reused"] * ~old
     hopeless = ~better & ~old & (predicted <= torch.finfo(slope.dtype).eps * pairs.value)
     pairs.accept(better, best_z, best)
     pairs.finish(state["weak"] >= _PATIENCE, Status.CONVERGED)
