@@ -25,7 +25,7 @@ import numpy as np
 import report
 import threadpoolctl
 import torch
-from goof_peers import POOL, ROOT, Case, Contestant, contestants, fastgen, make_case
+from goof_peers import POOL, ROOT, SMALL_POOL, Case, Contestant, contestants, fastgen, make_case
 
 VERBATIM = 1e-6
 
@@ -221,7 +221,7 @@ def main() -> None:
         "included.",
         "- Medians over the seeds. MSE per pixel; pixels in [-1, 1], in [0, 1] for the VAE. "
         "Passes: through the generator, per target and without the pool, a reverse pass counts 2.",
-        f'- *fastgen lbfgs, s x n*: `method="lbfgs", n_starts=s, max_iter=n, pool_size=5000`; '
+        f'- *fastgen lbfgs, s x n*: `method="lbfgs", n_starts=s, max_iter=n`, pool {SMALL_POOL}; '
         f"*fastgen, s starts*: the defaults with `n_starts=s`. Pools of {POOL} unless said.",
         "",
     ]

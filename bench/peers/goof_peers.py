@@ -27,8 +27,8 @@ from scipy.optimize import least_squares
 from fastgen.goof import nearest
 
 ROOT = Path(__file__).resolve().parents[2]
-POOL = 20_000
-SHARE = 16  # targets that solvers of one problem at a time are run on; their cost is linear
+POOL, SMALL_POOL = 20_000, 2500
+SHARE = 8  # targets that solvers of one problem at a time are run on; their cost is linear
 
 Contestant = Callable[["Case", torch.Tensor], tuple[torch.Tensor, float]]
 
@@ -211,20 +211,21 @@ def contestants(name: str, quick: bool) -> dict[str, Contestant]:
     if quick:
         return {
             "fastgen, 2 starts": fastgen(2),
-            "fastgen lbfgs, 4 x 40": fastgen(4, 5000, method="lbfgs", max_iter=40),
+            "fastgen lbfgs, 4 x 40": fastgen(4, SMALL_POOL, method="lbfgs", max_iter=40),
             "Adam 0.1, 50 x 2, warm": adam(50, 2, 0.1, pool=POOL),
             "Webster L-BFGS, 5": webster(5),
         }
     slow = name == "dcgan"  # a pass costs 30 times that of the others
     found = {
-        f"fastgen lbfgs, {s} x {n}": fastgen(s, 5000, method="lbfgs", max_iter=n)
+        f"fastgen lbfgs, {s} x {n}": fastgen(s, SMALL_POOL, method="lbfgs", max_iter=n)
         for s, n in ((1, 40), (4, 40), (8, 60), (16, 100), (32, 150))[: 4 if slow else 5]
     }
     found |= {f"fastgen, {s} starts": fastgen(s) for s in ((2, 8) if slow else (1, 2, 8, 32))}
     for steps, restarts in ((100, 2), (500, 2), (500, 8), (500, 20))[: 2 if slow else 4]:
         label = f"Adam 0.1, {steps} x {restarts}, warm"
         found[label] = adam(steps, restarts, 0.1, pool=POOL)
-    found["Adam 0.1, 500 x 2, warm, pool 5000"] = adam(500, 2, 0.1, pool=5000)
+    label = f"Adam 0.1, 500 x 2, warm, pool {SMALL_POOL}"
+    found[label] = adam(500, 2, 0.1, pool=SMALL_POOL)
     if slow:
         return found
     found["Adam 0.1, 500 x 2 (csgm)"] = adam(500, 2, 0.1)

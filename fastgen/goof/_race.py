@@ -160,7 +160,7 @@ def _run_race(
     descent = lbfgs.Descent(objective, z, rows, damping=race[0][1], coarse=coarse)
     alive, done = torch.arange(len(rows), device=rows.device), 0
     for number, (sweeps, damping, keep) in enumerate(race):
-        if done >= _COARSE_SWEEPS:
+        if done >= _COARSE_SWEEPS or number == len(race) - 1:
             descent.refine()
         descent.damp(damping)
         whole, done = descent.run(sweeps - done, stages.race_tol), sweeps
