@@ -67,7 +67,7 @@ class Objective:
 
     def _pieces(self, count: int, values_per_pair: int, budget: int) -> Iterator[slice]:
         size = max(1, budget // max(values_per_pair, 1))
-        for start in range(0, count, size):
+        for start in range(0, max(count, 1), size):
             yield slice(start, min(start + size, count))
 
     def _penalised(self, squares: Tensor, z: Tensor) -> Tensor:
@@ -100,15 +100,17 @@ class Objective:
         """
         import torch
 
-        found, slopes = z.new_empty(len(z)), torch.empty_like(z)
+        parts = []
         for piece in self._pieces(len(z), self.generator.output_dim, self._piece):
             with torch.enable_grad(), coarse_products(coarse):
                 latents = z[piece].detach().requires_grad_()
                 residual = self.generator(latents, rows[piece]) - self.targets[rows[piece]]
                 squares = residual.square().sum(1)
-                (slope,) = torch.autograd.grad(squares.sum(), latents)
-            found[piece] = self._penalised(squares.detach(), z[piece])
-            slopes[piece] = slope / 2 + self.penalty * z[piece]
+                parts.append((squares.detach(), *torch.autograd.grad(squares.sum() / 2, latents)))
+        squares, slopes = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        found = self._penalised(squares, z)
+        if self.penalty:
+            slopes = slopes + self.penalty * z
         self._count(rows, 3)
         return found, slopes.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 

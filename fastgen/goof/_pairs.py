@@ -82,8 +82,9 @@ class Pairs:
     def finish(self, which: Tensor, status: Status) -> None:
         """Mark unfinished pairs ``which`` (a mask) as finished."""
         new = which & ~self.done
-        self._outcome.status[self._index[new]] = int(status)
-        self.done = self.done | new
+        if new.any():
+            self._outcome.status[self._index[new]] = int(status)
+            self.done = self.done | new
 
     def accept(self, better: Tensor, z: Tensor, value: Tensor) -> None:
         """Move the pairs ``better`` (a mask) to ``z``, where the objective is ``value``."""
@@ -93,7 +94,8 @@ class Pairs:
 
     def count_step(self) -> None:
         """Count one step of each unfinished pair."""
-        self._outcome.n_iter[self._index[~self.done]] += 1
+        index = self._index[~self.done] if self.done.any() else self._index
+        self._outcome.n_iter[index] += 1
 
     def compact(self) -> bool:
         """File the finished pairs, keep the others; return whether any are left."""
