@@ -23,7 +23,10 @@ from fastgen.cli import goof as module  # noqa: E402
 from fastgen.cli.app import app  # noqa: E402
 from fastgen.goof import Ball, Box, NearestResult, Sphere, nearest, planted  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 
 MODELS = """
 import torch
@@ -66,14 +69,6 @@ number = 7
 QUICK = ("--pool", 200, "--starts", 4, "--max-iter", 20, "--planted", 8, "--seed", 3)
 OPTIONS = {"pool_size": 200, "n_starts": 4, "max_iter": 20, "random_state": 3}
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype=np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -18,17 +18,12 @@ from fastgen.goof._objective import Objective  # noqa: E402
 from fastgen.goof._pairs import Status  # noqa: E402
 from fastgen.goof.generators import adapt  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 NAMES = "z value slope s y rho head gamma length weak outcome".split()
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-10}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def blank(p, k, history, dtype):

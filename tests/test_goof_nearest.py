@@ -19,16 +19,11 @@ nn = torch.nn
 from fastgen.goof import _starts, bounds, search  # noqa: E402
 from fastgen.goof.generators import evaluation_mode  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 QUICK = {"pool_size": 300, "n_starts": 4, "max_iter": 40, "random_state": 0}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def mlp(k=3, h=12, d=16, last=None, seed=0):

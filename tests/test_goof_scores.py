@@ -18,17 +18,12 @@ nn = torch.nn
 
 from fastgen.goof import overfitting, scores  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = {"pool_size": 300, "n_starts": 4, "max_iter": 40, "random_state": 0}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

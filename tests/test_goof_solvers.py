@@ -21,16 +21,11 @@ from fastgen.goof._pairs import Status  # noqa: E402
 from fastgen.goof.generators import adapt  # noqa: E402
 
 # what torch.func does when it is first used
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 METHODS = ("lm", "gncg", "lbfgs")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network(*sizes, activation=nn.Tanh, last=None, seed=0, dtype=torch.float64, scale=1.5):

@@ -21,7 +21,10 @@ from fastgen.linear import LinearGAN
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 9))
 # four blobs, unequal in number
@@ -29,14 +32,6 @@ BLOBS = np.repeat(6 * RNG.standard_normal((4, 9)), (10, 20, 30, 40), axis=0)
 BLOBS = BLOBS + 0.5 * RNG.standard_normal(BLOBS.shape)
 PCA = LinearGAN(3, "unsupervised")
 QUICK = {"pool_size": 300, "n_starts": 4, "n_planted": 16}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def fit_network(rows, random_state):

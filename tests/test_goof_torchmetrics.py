@@ -18,17 +18,12 @@ from fastgen.goof import Ball, nearest, planted  # noqa: E402
 from fastgen.goof.torchmetrics import AGGREGATES, GOoF  # noqa: E402
 from fastgen.linear import LinearGAN  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 OPTIONS = {"pool_size": 300, "n_starts": 4, "max_iter": 30, "random_state": 3}
 X = np.random.default_rng(1).standard_normal((11, 1, 2, 3))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network(seed=0):
