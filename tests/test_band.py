@@ -289,6 +289,67 @@ def test_two_matrices_that_may_be_singular(ranks):
     assert bures(x @ x.T, np.zeros((200, 200))) == pytest.approx((x**2).sum(), rel=1e-13)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-100])
+@pytest.mark.parametrize("ranks", [(100, 600), (600, 100), (250, 600), (600, 250), (100, 120)])
+def test_nothing_is_factored_twice(ranks, scale, monkeypatch):
+    """Of one that is singular and one of full rank the factor of the latter is kept."""
+    rng = np.random.default_rng(ranks[1])
+    x, y = (scale * pair(rng, 300, n, 0.5)[0] for n in ranks)
+    factored, overlapped = [], []
+    for name, calls in (("full_factor", factored), ("factored_overlap", overlapped)):
+        original = getattr(dispatch, name)
+
+        def watched(*args, original=original, calls=calls, **options):
+            calls.append(original(*args, **options))
+            return calls[-1]
+
+        monkeypatch.setattr(dispatch, name, watched)
+    given = x @ x.T, y @ y.T
+    kept = [c.copy() for c in given]
+    assert bures(*given) == pytest.approx(naive.bures_factors(x, y), rel=1e-11)
+    np.testing.assert_array_equal(kept, given)
+    assert sum(factor is not None for factor in factored) == sum(n > 300 for n in ranks)
+    # only what leading halves do not tell is seen from the products
+    assert len(overlapped) == (ranks[0] == 250)
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 64, 65, 300, 513])
+def test_factors_of_leading_halves(n):
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, n + 10))
+    matrix = x @ x.T
+    np.testing.assert_allclose(
+        np.tril(dispatch.full_factor(matrix).T), np.linalg.cholesky(matrix), atol=1e-10
+    )
+    half = blas.leading(n)
+    assert 0 < half <= n
+    leading = dispatch.leading_factor(matrix).T[:half, :half]
+    np.testing.assert_allclose(
+        np.tril(leading), np.linalg.cholesky(matrix[:half, :half]), atol=1e-10
+    )
+    matrix[-1, -1] = -1.0
+    assert dispatch.full_factor(matrix) is None
+    assert (dispatch.leading_factor(matrix) is None) == (half == n)
+    matrix[0, 0] = -1.0
+    assert dispatch.leading_factor(matrix) is None
+
+
+@pytest.mark.parametrize("d", [20, 200, 300])
+@pytest.mark.parametrize("ratio", [0.4, 2.0])
+def test_matrices_as_they_lie_in_memory(d, ratio):
+    x, y = pair(np.random.default_rng(d), d, int(ratio * d), 0.5)
+    given = x @ x.T, y @ y.T
+    expected = bures(*given)
+    spread = np.zeros((2, 2 * d, 2 * d))
+    spread[:, ::2, ::2] = given
+    for a, b in (
+        [np.asfortranarray(c) for c in given],
+        spread[:, ::2, ::2],
+        spread[:, ::2, ::2].mT,
+    ):
+        assert bures(a, b) == expected
+
+
 def test_two_ill_conditioned_matrices():
     rng = np.random.default_rng(4)
     x, y = pair(rng, 200, 400, 3.5)  # of condition 1e16

@@ -245,14 +245,17 @@ def test_each_distinct_pair_is_computed_once(monkeypatch):
 def test_classes_tell_equal_from_alike():
     a = np.array([[1.0, 0.5], [0.5, 1.0]])
     swapped = np.array([[1.0, 0.25], [0.25, 1.0]]) + np.array([[0, 0.25], [0.25, 0]])
-    alike = np.array([[0.5, 0.5], [0.5, 1.5]])
-    assert alike.sum() == a.sum()
-    distinct, rows, columns = classes([full(a, "a"), full(alike, "b")], [full(swapped, "c")])
+    a, swapped, alike = (np.kron(np.eye(2), m) for m in (a, swapped, np.eye(2)))
+    alike[2:, 2:] = a[2:, 2:]
+    first, second = full(a, "a"), full(alike, "b")
+    assert first.fingerprint == second.fingerprint
+    distinct, rows, columns = classes([first, second], [full(swapped, "c")])
     assert len(distinct) == 2
     assert rows.tolist() == [0, 1]
     assert columns.tolist() == [0]
     spherical = Covariance("diagonal", np.ones(2), "d")
     assert not spherical.equals(full(np.eye(2), "e"))
+    assert len(classes([spherical], [Covariance("diagonal", np.ones(2), "f")])[0]) == 1
 
 
 @given(

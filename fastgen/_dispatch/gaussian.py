@@ -85,10 +85,8 @@ def _run(tasks: list[tuple[Callable, tuple]]) -> None:
 
 def cholesky(matrix: np.ndarray) -> np.ndarray | None:
     """Lower triangular factor (Fortran order) of a symmetric matrix, None where not definite."""
-    from fastgen.kernels.cpu import blas
-
-    triangle = matrix.T.copy(order="F")
-    return np.tril(triangle) if blas.cholesky(triangle) else None
+    factor = full_factor(matrix, share=0.0)
+    return None if factor is None else np.triu(factor).T
 
 
 def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
@@ -97,46 +95,69 @@ def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
     LAPACK's up to ``BAND_COLUMNS``. Above, pivots are chosen a block at a time among the largest,
     none below ``_SHARE`` of the largest: rows are not exchanged, and all is matrix products.
     """
-    from scipy.linalg import blas, lapack
+    from scipy.linalg import lapack
 
-    from fastgen.kernels.cpu import blas as kernels
+    from fastgen.kernels.cpu import blas
 
     d = len(matrix)
     if d <= BAND_COLUMNS:
         factor, order, rank, _ = lapack.dpstrf(matrix.T, tol=tolerance, lower=1)
         return np.take(np.triu(factor[:, :rank].T), np.argsort(order), axis=1).T
     rows, rank = np.empty((d, d)), 0
+    panel = np.empty((_PIVOTS, d))
     left = matrix.diagonal().copy()
     while rank < d and left.max() > tolerance:
-        chosen = np.argpartition(-left, min(_PIVOTS, d - rank) - 1)[: min(_PIVOTS, d - rank)]
-        rest = matrix[chosen]
+        width = min(_PIVOTS, d - rank)
+        chosen = np.argpartition(-left, width - 1)[:width]
+        # other modes than "clip" fill a buffer first
+        rest = np.take(matrix, chosen, axis=0, out=panel[:width], mode="clip")
         seen = np.asfortranarray(rows[:rank, chosen])
-        kernels.gemm(rows[:rank].T, seen, rest.T, alpha=-1.0, beta=1.0)
+        blas.gemm(rows[:rank].T, seen, rest.T, alpha=-1.0, beta=1.0)
         least = max(tolerance, _SHARE * left.max())
         corner, order, found, _ = lapack.dpstrf(rest[:, chosen].T, tol=least, lower=1)
         if found == 0:  # what was left was rounding
             break
         order = order[:found] - 1
-        right = rest[order].T
-        new = blas.dtrsm(
-            1.0, corner[:found, :found], right, side=1, lower=1, trans_a=1, overwrite_b=1
-        ).T
+        new = np.take(rest, order, axis=0, out=rows[rank : rank + found], mode="clip")
+        blas.trsm(corner[:found, :found], new.T)
         new[:, chosen[order]] = np.triu(new[:, chosen[order]])
-        rows[rank : rank + found] = new
         rank += found
         left -= np.einsum("ij,ij->j", new, new)
         left[chosen[order]] = -np.inf
     return rows[:rank].T
 
 
-def factor_in_place(matrix: np.ndarray) -> bool:
-    """Put the Cholesky factor over a C-contiguous symmetric matrix; whether it is of full rank.
+def leading_factor(matrix: np.ndarray, share: float = SUSPICIOUS) -> np.ndarray | None:
+    """Cholesky factor of the leading half of a C-contiguous symmetric matrix, in the corner.
 
-    The factor is lower triangular in ``matrix.T``; the other triangle is not touched.
+    None where a pivot is not above a ``share`` of the largest entry: an eighth of the work tells of
+    ranks up to half the columns. The factor is lower triangular in the transpose of what is
+    returned, the rest of it unset.
     """
     from fastgen.kernels.cpu import blas
 
-    return blas.cholesky(matrix.T, SUSPICIOUS * matrix.diagonal().max())
+    out = np.empty(matrix.shape)
+    half = blas.leading(len(matrix))
+    out[:half, :half] = matrix[:half, :half]
+    least = share * matrix.diagonal().max()
+    return out if blas.cholesky(out.T[:half, :half], least) else None
+
+
+def full_factor(matrix: np.ndarray, share: float = SUSPICIOUS) -> np.ndarray | None:
+    """Cholesky factor of a C-contiguous symmetric matrix, None where `leading_factor` would be.
+
+    The factor is lower triangular in the transpose, whose other triangle is unset.
+    """
+    from fastgen.kernels.cpu import blas
+
+    out = leading_factor(matrix, share)
+    if out is None:
+        return None
+    half = blas.leading(len(matrix))
+    out[:half, half:] = matrix[:half, half:]
+    out[half:, half:] = matrix[half:, half:]
+    least = share * matrix.diagonal().max()
+    return out if blas.finish_cholesky(out.T, half, least) else None
 
 
 def factored_overlap(matrix: np.ndarray, factored: np.ndarray, noise: float) -> float | None:
@@ -144,6 +165,7 @@ def factored_overlap(matrix: np.ndarray, factored: np.ndarray, noise: float) -> 
 
     The eigenvalues of A B are those of ``L^T A L`` with ``B = L L^T``, which is as indefinite as A:
     one Cholesky factorization tells of both. ``noise`` is what rounding may move them by.
+    ``matrix`` is overwritten.
     """
     from fastgen.kernels.cpu import blas
 
@@ -185,6 +207,8 @@ def cross_product(left: Factor, right: Factor) -> np.ndarray:
         return left.array[:, None] * right.array
     if right.diagonal:
         return left.array.T * right.array
+    if right.triangular and not left.triangular:
+        return cross_product(right, left).T
     if left.triangular:
         from scipy.linalg import blas
 

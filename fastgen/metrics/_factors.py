@@ -26,7 +26,7 @@ _NEAR = 16
 # Side of the tiles that are compared with their mirrors.
 _TILE = 128
 # Random vectors that a residual is seen through.
-_PROBES = 40
+_PROBES = 24
 # Below it the largest entry has lost digits itself; above it the absolute error of entries that
 # have is below eps times the largest one.
 _SMALLEST = np.finfo(np.float64).tiny
@@ -173,27 +173,44 @@ class Covariance:
         return self.values.shape[0]
 
     @functools.cached_property
+    def scale(self) -> float:
+        """Power of two that the factor is divided by; 0 for the zero covariance."""
+        return unit_scale(self.values, squared=self.kind != "factor", name=self.name)
+
+    @functools.cached_property
     def root(self) -> Root:
-        scale = unit_scale(self.values, squared=self.kind != "factor", name=self.name)
+        scale = self.scale
         if scale == 0:
             return Root(np.zeros((self.dim, 0), order="F"), 1.0)
         if self.kind == "diagonal":
             return Root(np.sqrt(self.values / scale / scale), scale, diagonal=True)
         if self.kind == "factor":
             return _from_data(self.values if scale == 1 else self.values / scale, scale)
-        return _from_matrix(self.scaled(scale), scale, self.name, self.singular)
+        return _from_matrix(self.scaled, scale, self.name, self.singular)
 
-    def scaled(self, scale: float) -> np.ndarray:
-        """Return a new matrix ``values / scale**2``, made symmetric; scale is a power of two."""
-        matrix = np.multiply(self.values, (1 / scale) ** 2, order="C")
-        return matrix if self.symmetric else matrix / 2 + matrix.T / 2
+    def keep_factor(self, factor: np.ndarray) -> None:
+        """Take the Cholesky factor of ``scaled``, lower triangular in the transpose, as root."""
+        self.root = Root(np.triu(factor).T, self.scale, triangular=True)
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """``values / scale**2``, symmetric and C-contiguous, not to be written to."""
+        if not self.symmetric:
+            matrix = self.values * (1 / self.scale) ** 2
+            return matrix / 2 + matrix.T / 2
+        values = self.values.T if self.values.flags.f_contiguous else self.values
+        if self.scale == 1:
+            return np.ascontiguousarray(values)
+        return np.multiply(values, (1 / self.scale) ** 2, order="C")
 
     @functools.cached_property
     def fingerprint(self) -> tuple:
         """Equal for equal covariances; cheap, and rarely equal for others."""
+        values = self.values
+        parts = (values.diagonal(), values[-1]) if self.kind == "full" else (values,)
         with np.errstate(over="ignore"):
-            total = float(self.values.sum())
-        return self.kind, self.values.shape, total, float(self.values.flat[-1])
+            sums = [float(part.sum()) for part in parts]
+        return self.kind, values.shape, *sums, float(values.flat[-1])
 
     def equals(self, other: Covariance) -> bool:
         """Whether both were given as the same numbers."""
@@ -258,7 +275,7 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str, singular: bool) ->
 def _rest(matrix: np.ndarray, array: np.ndarray) -> float:
     """Largest norm of a row of ``matrix - array @ array.T``, from its products with noise.
 
-    A row of four times the norm found has probability 1e-17 (chi-square with 40 degrees of
+    A row of four times the norm found has probability 3e-11 (chi-square with 24 degrees of
     freedom), and the difference is not formed, which costs as much as the factorization.
     """
     probes = np.random.default_rng(0).standard_normal((len(matrix), _PROBES))

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgen._dispatch import gaussian as dispatch
 
-from ._factors import Covariance, Root, unit_scale
+from ._factors import Covariance, Root
 
 _TINY = np.finfo(np.float64).tiny
 _EPS = np.finfo(np.float64).eps
@@ -74,22 +74,12 @@ def classes(left: Sequence[Covariance], right: Sequence[Covariance]):
     )
 
 
-@dataclasses.dataclass
-class _Scaled:
-    """The covariance ``scale**2 * matrix``."""
+@dataclasses.dataclass(frozen=True)
+class _Size:
+    """Of a covariance ``scale**2 * matrix`` that has not been factored."""
 
-    matrix: np.ndarray  # of its own, to be overwritten
     scale: float
-    trace: float
-    norm: float  # Frobenius
-
-    @classmethod
-    def of(cls, covariance: Covariance) -> _Scaled | None:
-        scale = unit_scale(covariance.values, squared=True, name=covariance.name)
-        if scale == 0:
-            return None
-        matrix = covariance.scaled(scale)
-        return cls(matrix, scale, float(matrix.trace()), float(np.linalg.norm(matrix)))
+    trace: float  # of the matrix
 
 
 class PairParts:
@@ -147,21 +137,28 @@ class PairParts:
         """Part of one pair of large matrices of full rank; where there are more, factors pay."""
         if a.kind != "full" or b.kind != "full" or a.dim <= dispatch.LANE_COLUMNS:
             return None
-        second = _Scaled.of(b)
-        if second is None:
+        if 0 in (a.scale, b.scale):
             return None
-        if not dispatch.factor_in_place(second.matrix):
+        second = b.scaled
+        factor = dispatch.full_factor(second)
+        if factor is None:
             b.singular = True
             return None
-        first = _Scaled.of(a)
-        if first is None:
+        first = a.scaled
+        sizes = _Size(a.scale, float(first.trace())), _Size(b.scale, float(second.trace()))
+        overlap = None
+        if dispatch.leading_factor(first) is None:
+            a.singular = True
+        else:
+            # rounding of the products is in proportion to both norms
+            noise = 4 * _EPS * float(np.linalg.norm(first) * np.linalg.norm(second))
+            overlap = dispatch.factored_overlap(first.copy(), factor, noise)
+        if overlap is None:
+            b.keep_factor(factor)
             return None
-        # rounding of the products is in proportion to both norms
-        noise = 4 * _EPS * first.norm * second.norm
-        overlap = dispatch.factored_overlap(first.matrix, second.matrix, noise)
-        return None if overlap is None else self._part(first, second, overlap)
+        return self._part(*sizes, overlap)
 
-    def _part(self, a: Root | _Scaled, b: Root | _Scaled, overlap: float) -> float:
+    def _part(self, a: Root | _Size, b: Root | _Size, overlap: float) -> float:
         scale = max(a.scale, b.scale)
         x, y = a.scale / scale, b.scale / scale
         part = x * x * a.trace + y * y * b.trace - 2 * x * y * overlap

@@ -95,12 +95,22 @@ def cholesky(a, least: float = 0.0) -> bool:
         info = ctypes.c_int(0)
         _call("cython_lapack", "dpotrf", "L", n, a, _pitch(a), info)
         return info.value == 0 and a.diagonal().min() ** 2 > least
-    half = (n // 2 + 31) // 32 * 32
+    half = leading(n)
+    return cholesky(a[:half, :half], least) and finish_cholesky(a, half, least)
+
+
+def leading(n: int) -> int:
+    """Columns of ``n`` that are factored first."""
+    return min(max((n // 2 + 31) // 32 * 32, 32), n)
+
+
+def finish_cholesky(a, half: int, least: float) -> bool:
+    """Do the rest of `cholesky` where the leading ``half`` columns and rows are factored."""
+    n = len(a)
+    if half == n:
+        return True
     first, corner, rest = a[:half, :half], a[half:, :half], a[half:, half:]
-    if not cholesky(first, least):
-        return False
-    tail = 1.0, first, _pitch(first), corner, _pitch(corner)
-    _call("cython_blas", "dtrsm", "R", "L", "T", "N", n - half, half, *tail)
+    trsm(first, corner)
     syrk(corner, rest, alpha=-1.0)
     return cholesky(rest, least)
 
@@ -110,6 +120,13 @@ def trmm(lower, b, *, left: bool) -> None:
     m, n = b.shape
     tail = 1.0, lower, _pitch(lower), b, _pitch(b)
     _call("cython_blas", "dtrmm", *(("L", "L", "T") if left else ("R", "L", "N")), "N", m, n, *tail)
+
+
+def trsm(lower, b) -> None:
+    """``b = b @ inv(lower).T``; only the triangle is read."""
+    m, n = b.shape
+    tail = 1.0, lower, _pitch(lower), b, _pitch(b)
+    _call("cython_blas", "dtrsm", "R", "L", "T", "N", m, n, *tail)
 
 
 def congruent(a, lower) -> None:
