@@ -221,7 +221,8 @@ def contestants(name: str, quick: bool) -> dict[str, Contestant]:
         for s, n in ((1, 40), (4, 40), (8, 60), (16, 100), (32, 150))[: 4 if slow else 5]
     }
     found |= {f"fastgen, {s} starts": fastgen(s) for s in ((2, 8) if slow else (1, 2, 8, 32))}
-    for steps, restarts in ((100, 2), (500, 2), (500, 8), (500, 20))[: 2 if slow else 4]:
+    count = {"dcgan": 2, "vae": 3}.get(name, 4)
+    for steps, restarts in ((100, 2), (500, 2), (500, 8), (500, 20))[:count]:
         label = f"Adam 0.1, {steps} x {restarts}, warm"
         found[label] = adam(steps, restarts, 0.1, pool=POOL)
     label = f"Adam 0.1, 500 x 2, warm, pool {SMALL_POOL}"
