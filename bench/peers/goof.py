@@ -8,8 +8,9 @@ bench/results/goof.md and goof.png (not with --quick). pytorch-minimize takes pa
 
 Contestants (``goof_peers.py``) return latents; their distances are computed here, in float64, by
 the same code. Times are CPU seconds of one thread, so that other work on the machine counts
-little; what takes less than two seconds is repeated. Each seed draws new planted targets, real digits, pools and starts; medians over the seeds
-are printed. The warm start counts for both sides: the peers' best versions get a pool too.
+little; what takes less than two seconds is repeated. Each seed draws new planted targets, real
+digits, pools and starts; medians over the seeds are printed. The warm start counts for both sides:
+the peers' best versions get a pool too.
 """
 
 from __future__ import annotations
