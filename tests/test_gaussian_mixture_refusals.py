@@ -148,7 +148,10 @@ def test_without_regularisation_they_are_refused(X, kind, k):
 
 
 def test_well_conditioned_data_pass_in_silence():
-    GaussianMixture(2, random_state=0, tol=0.1).fit(draw(200))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        GaussianMixture(2, random_state=0, tol=0.1).fit(draw(200))
+    assert not told
 
 
 def test_float32_names_its_remedy():

@@ -156,12 +156,17 @@ def objective(net, X, domain=None, **options):
     return Objective(adapter, torch.as_tensor(X).to(adapter.dtype), domain or goof_domains.Free())
 
 
+def metric_of(found):
+    stream = np.random.default_rng(0)
+    return _metric.typical_metric(found.generator, "normal", found.domain, found.penalty, stream)
+
+
 @pytest.mark.parametrize("domain", [None, Ball(1.5), Sphere(1.5), Box(-0.5, 0.5)])
 def test_tensors_search_as_the_kernel_does(domain, monkeypatch):
     net = network(5, 20, 20, 12, last=nn.Tanh())
     X = np.random.default_rng(0).uniform(-1, 1, (20, 12))
     found = objective(net, X, domain)
-    found.metric = _metric.typical_metric(found, "normal", np.random.default_rng(0))
+    found.metric = metric_of(found)
     z, rows = torch.randn(20, 5, dtype=torch.float64), torch.arange(20)
     first = lbfgs.solve(found, z, rows, max_iter=40)
     monkeypatch.setattr(lbfgs, "kernels", _memory)
@@ -220,12 +225,11 @@ def test_the_metric_of_a_linear_generator_is_its_gram_matrix():
     layer = nn.Linear(3, 7).double().requires_grad_(False)
     layer.weight.copy_(torch.from_numpy(weight))
     found = objective(layer, np.zeros((2, 7)))
-    metric = _metric.typical_metric(found, "normal", np.random.default_rng(0))
+    metric = metric_of(found)
     gram = weight.T @ weight
     for damping in (0.0, 0.03, 1.0):
         damped = gram + damping * gram.trace() / 3 * np.eye(3)
         np.testing.assert_allclose(metric.inverse(damping), np.linalg.inv(damped), rtol=1e-10)
-    assert found.work.sum() == 0
 
 
 def test_the_metric_takes_a_linear_search_home_in_one_step():
@@ -234,7 +238,7 @@ def test_the_metric_takes_a_linear_search_home_in_one_step():
     found = objective(layer, np.random.default_rng(1).standard_normal((5, 9)))
     z, rows = torch.randn(5, 4, dtype=torch.float64), torch.arange(5)
     best = lbfgs.solve(found, z, rows, max_iter=200).value
-    found.metric = _metric.typical_metric(found, "normal", np.random.default_rng(0))
+    found.metric = metric_of(found)
     one = lbfgs.Descent(found, z, rows, damping=0.0).run(1)
     np.testing.assert_allclose(one.value, best, rtol=1e-7)
 
@@ -242,9 +246,9 @@ def test_the_metric_takes_a_linear_search_home_in_one_step():
 def test_generators_without_a_metric():
     flat = objective(lambda z: 0 * z.sum(1, keepdim=True) + torch.zeros(len(z), 3), np.ones((2, 3)),
                      latent_dim=2)  # fmt: skip
-    assert _metric.typical_metric(flat, "normal", np.random.default_rng(0)) is None
+    assert metric_of(flat) is None
     wide = objective(nn.Linear(257, 4), np.ones((2, 4)))
-    assert _metric.typical_metric(wide, "normal", np.random.default_rng(0)) is None
+    assert metric_of(wide) is None
     singular = _metric.Metric(torch.diag(torch.tensor([1.0, 0.0])))
     assert singular.inverse(0.0) is None
     assert singular.inverse(0.1) is not None
@@ -260,12 +264,12 @@ def test_conditions_are_all_seen_once_there_are_few():
             Conditional().eval(), np.zeros((len(labels), 3)), latent_dim=3,
             cond=torch.tensor(labels),
         )  # fmt: skip
-        rows = _metric._conditions(found.generator)
+        rows = _metric._spread(found.generator.cond)
         if expected is None:
             assert len(set(rows.tolist())) == _metric._COUNT
         else:
             assert set(rows.tolist()) == expected  # the first row of each label
-        assert _metric.typical_metric(found, "normal", np.random.default_rng(0)) is not None
+        assert metric_of(found) is not None
 
 
 @pytest.mark.parametrize("sweeps", [1, 5, 20, 21, 60, 400])

@@ -180,7 +180,8 @@ def test_missing_device_is_one_line():
 def test_import_loads_no_gpu_library():
     code = "import sys, fastgen.kernels.cuda; sys.exit('cupy' in sys.modules)"
     root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=root)
+    ran = subprocess.run([sys.executable, "-c", code], timeout=120, cwd=root)
+    assert ran.returncode == 0
 
 
 @pytest.fixture(params=["shim", pytest.param("device", marks=pytest.mark.gpu)])

@@ -1,7 +1,7 @@
 """What is run today for the nearest point in a generator's range, and the generators it is run on.
 
 Every contestant takes a case and targets and returns latents and the passes it spent per target: a
-forward or a tangent pass counts 1, a reverse pass 2, the pool of starts not at all. Latents are
+forward or a tangent pass counts 1, a reverse pass 2, what all targets share not at all. Latents are
 judged elsewhere, all by the same code.
 
 The peers are written here from the settings of the published scripts: Webster et al. (CVPR 2019,

@@ -9,12 +9,13 @@ import numpy as np
 
 from . import _starts
 from ._objective import Objective
+from .domains import Free
+from .generators import Adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Latents averaged over. The mean settles long before it has the rank of a single normal matrix.
-_COUNT = 16
+_COUNT = 16  # latents averaged over; each costs k tangents
 _LARGEST = 256  # latent coordinates; beyond, tangents cost more than the pool of starts
 
 
@@ -42,34 +43,38 @@ def _inverse(matrix: Tensor, damping: float) -> Tensor | None:
 
 
 def typical_metric(
-    objective: Objective, prior: str | Callable, rng: np.random.Generator
+    generator: Adapter,
+    prior: str | Callable,
+    domain: Free,
+    penalty: float,
+    rng: np.random.Generator,
 ) -> Metric | None:
     """Return the mean over latents of the prior, or None where it says nothing.
 
-    It depends on the generator, the prior and the seed only: a target's search is the same
-    whatever its batch mates.
+    It depends on the generator with its conditions and on the options, not on the targets: a search
+    is the same whatever its batch mates.
     """
     import torch
 
-    generator = objective.generator
     k = generator.latent_dim
     if k > _LARGEST:
         return None
     z = torch.from_numpy(_starts.draw(prior, _COUNT, k, rng))
-    z = objective.domain.project(z.to(generator.device, generator.dtype))
-    mean = objective.normal_matrix(z, _conditions(generator), coarse=objective.coarse, count=False)
-    mean = mean.mean(0)
+    z = domain.project(z.to(generator.device, generator.dtype))
+    if generator.cond is not None:
+        generator = generator.select(_spread(generator.cond))
+    objective = Objective(generator, z.new_zeros(_COUNT, generator.output_dim), domain, penalty)
+    rows = torch.arange(_COUNT, device=z.device)
+    mean = objective.normal_matrix(z, rows, coarse=objective.coarse).mean(0)
     scale = mean.diagonal().mean()
     return Metric(mean) if scale > 0 and scale.isfinite() else None
 
 
-def _conditions(generator) -> Tensor:
-    """Return rows of ``generator.cond`` whose conditions are spread over the distinct ones."""
+def _spread(cond: Tensor) -> Tensor:
+    """Return rows whose conditions are spread over the distinct ones."""
     import torch
 
-    if generator.cond is None:
-        return torch.zeros(_COUNT, dtype=torch.int64, device=generator.device)
-    _, inverse = torch.unique(generator.cond, dim=0, return_inverse=True)
+    _, inverse = torch.unique(cond, dim=0, return_inverse=True)
     n_distinct = int(inverse.max()) + 1
     first = inverse.new_full((n_distinct,), len(inverse))
     first.scatter_reduce_(0, inverse, torch.arange(len(inverse), device=inverse.device), "amin")

@@ -28,6 +28,8 @@ class Objective:
     targets : Tensor (n, d)
     domain : Free
     penalty : float
+    metric : Metric, optional
+        Curvature that is typical of the generator, for first-order searches.
 
     Attributes
     ----------
@@ -36,12 +38,15 @@ class Objective:
         reverse pass 2.
     floor : Tensor (n,)
         The squared distance that rounding leaves: nothing is gained below it.
-    metric : Metric or None
-        Curvature that is typical of the generator, for first-order searches.
     """
 
     def __init__(
-        self, generator: Adapter, targets: Tensor, domain: Free, penalty: float = 0.0
+        self,
+        generator: Adapter,
+        targets: Tensor,
+        domain: Free,
+        penalty: float = 0.0,
+        metric: Metric | None = None,
     ) -> None:
         import torch
 
@@ -52,7 +57,7 @@ class Objective:
         tiny = torch.finfo(targets.dtype).tiny ** 0.5
         self.floor = (eps * targets).square().sum(1) + tiny
         self._forward_mode = True
-        self.metric: Metric | None = None
+        self.metric = metric
         self._piece = _GRADIENT_PIECE.get(targets.device.type, 2**22)
 
     @property
@@ -114,12 +119,11 @@ class Objective:
         self._count(rows, 3)
         return found, slopes.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
-    def normal_matrix(self, z: Tensor, rows: Tensor, *, coarse: bool, count: bool = True) -> Tensor:
+    def normal_matrix(self, z: Tensor, rows: Tensor, *, coarse: bool) -> Tensor:
         """Return J^T J + penalty I of shape (P, k, k), by k forward-mode tangents per pair.
 
         ``coarse`` lets matrix products round their factors to bfloat16 where the processor has it;
-        sums stay in float32, so the matrix stays positive semi-definite to float32 rounding. Work
-        is counted for the targets ``rows`` if ``count``.
+        sums stay in float32, so the matrix stays positive semi-definite to float32 rounding.
         """
         k, d = self.generator.latent_dim, self.generator.output_dim
         matrices = z.new_empty(len(z), k, k)
@@ -129,8 +133,7 @@ class Objective:
                 matrices[piece] = jacobian @ jacobian.transpose(1, 2)
         if self.penalty:
             matrices.diagonal(dim1=1, dim2=2).add_(self.penalty)
-        if count:
-            self._count(rows, k)
+        self._count(rows, k)
         return matrices.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def jacobian(self, z: Tensor, rows: Tensor) -> Tensor:

@@ -93,9 +93,8 @@ class Pairs:
         self.finish(better & (value <= self.objective.floor[self.rows]), Status.EXACT)
 
     def count_step(self) -> None:
-        """Count one step of each unfinished pair."""
-        index = self._index[~self.done] if self.done.any() else self._index
-        self._outcome.n_iter[index] += 1
+        """Count one step of each pair; after :meth:`compact`, when all are unfinished."""
+        self._outcome.n_iter[self._index] += 1
 
     def compact(self) -> bool:
         """File the finished pairs, keep the others; return whether any are left."""

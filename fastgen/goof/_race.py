@@ -65,16 +65,13 @@ def plan(method: str, max_iter: int, objective: Objective) -> Plan:
     if method == "lbfgs":
         return Plan(_cut(_SHORT_RACE, max_iter), (), lbfgs.TOL, round_size=8)
     race = _cut(_RACE, min(_RACE_SHARE * max_iter, _RACE[-1][0]))
-    if method == "gncg":
-        solver = functools.partial(gncg.solve, max_iter=max_iter)
-        return Plan(race, ((solver, 1),), _RACE_TOL)
-    if not objective.coarse or max_iter < 2:
-        solver = functools.partial(lm.solve, max_iter=max_iter)
-        return Plan(race, ((solver, 1),), _RACE_TOL)
-    half = max_iter // 2
-    coarse = functools.partial(lm.solve, max_iter=half, tol=_COARSE_TOL, coarse=True)
-    fine = functools.partial(lm.solve, max_iter=max_iter - half, tol=_FINE_TOL)
-    return Plan(race, ((coarse, _KEEP), (fine, 1)), _RACE_TOL)
+    if method == "lm" and objective.coarse and max_iter > 1:
+        half = max_iter // 2
+        coarse = functools.partial(lm.solve, max_iter=half, tol=_COARSE_TOL, coarse=True)
+        fine = functools.partial(lm.solve, max_iter=max_iter - half, tol=_FINE_TOL)
+        return Plan(race, ((coarse, _KEEP), (fine, 1)), _RACE_TOL)
+    solve = lm.solve if method == "lm" else gncg.solve
+    return Plan(race, ((functools.partial(solve, max_iter=max_iter), 1),), _RACE_TOL)
 
 
 @dataclasses.dataclass

@@ -85,6 +85,16 @@ class Adapter:
         z = z.reshape(len(z), *self.latent_shape)
         return self._call(z) if self.cond is None else self._call(z, self.cond[rows])
 
+    def select(self, rows: Any) -> Adapter:
+        """Return the same generator with the conditions of the targets ``rows`` only."""
+        import copy
+
+        if self.cond is None:
+            return self
+        part = copy.copy(self)
+        part.cond = self.cond[rows]
+        return part
+
     def double(self) -> Adapter | None:
         """Return the same generator in float64 on a copy of the weights, or None for a callable."""
         import copy

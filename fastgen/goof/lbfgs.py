@@ -7,7 +7,7 @@ by quadratic interpolation. No pair waits for another.
 Before a pair has learned its own curvature it uses that of the generator: the mean of ``J^T J``
 over its prior (`_metric`), one matrix for all pairs. On networks with many kinks, whose normal
 matrices say little beyond a small neighbourhood, this descends faster per second than
-Levenberg-Marquardt until the end is near.
+Levenberg-Marquardt until the end is near (``bench/results/goof.md``).
 """
 
 from __future__ import annotations
@@ -143,6 +143,8 @@ class Descent:
             pairs.finish(ended, Status.CONVERGED)
         tangent = self.objective.tangent(pairs.z, state["slope"])
         downhill = tangent.apply(state["slope"])
+        if not self._coarse:
+            pairs.finish(downhill.square().sum(1) == 0, Status.CONVERGED)
         q, weights = downhill.clone(), state["rho"].new_zeros(state["rho"].shape)
         step.first_loop(state, q, weights)
         if self._inverse is None:
@@ -151,8 +153,6 @@ class Descent:
             q = tangent.apply(q) @ self._inverse
         step.second_loop(state, q, weights)
         fresh = tangent.apply(-q)
-        squares = downhill.square().sum(1)
-        pairs.finish(squares == 0, Status.CONVERGED)
         uphill = (fresh * downhill).sum(1) >= 0
         fresh = (-downhill).where(uphill[:, None], fresh)
         renewed = outcome != _memory.REJECTED

@@ -37,10 +37,10 @@ class NearestResult:
         no more gain; "max_iter": stopped while still gaining; "failed": no start gave
         a finite output; "interrupted": not searched, or not by every member of a mixture.
     n_iter : ndarray (n,)
-        Steps of the solver from the start that won.
+        Gradients of the race and steps of the solver, from the start that won.
     n_forward : ndarray (n,)
         Passes through the generator spent on the target: a forward or tangent pass counts 1, a
-        reverse pass 2. The pool is not counted.
+        reverse pass 2. What all targets share, the pool and the metric, is not counted.
     component : ndarray (n,)
         Index of the mixture member, 0 for a single generator.
     lower_bound : ndarray (n,)

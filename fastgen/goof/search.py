@@ -98,8 +98,7 @@ def nearest(
         Starts from the pool per target; 0 only with ``init``. More never raise a distance.
     method : {"auto", "lm", "gncg", "lbfgs", "adam"}, default "auto"
         "lm" up to 256 latent coordinates, else "gncg"; closed form if the generator is linear.
-        "lbfgs" is the race alone: several times faster, a few percent farther on real data, and
-        not exact where a target is in the range.
+        "lbfgs" is the race alone: faster, but where a target is in the range it comes near only.
     max_iter : int, default 50
         Steps of the solver per start, after a race of at most three gradients for each of them. A
         step of "lbfgs" or "adam" is one gradient: give more.
@@ -278,17 +277,18 @@ def _search(
     stages: list[list[tuple[float, float]]] = []
     metric = None
     if settings.method != "adam":
-        whole = Objective(generator, targets, settings.domain, settings.penalty)
         # a stream of its own: the pool is the same with and without
-        metric = typical_metric(whole, settings.prior, np.random.default_rng([settings.seed, 1]))
+        stream = np.random.default_rng([settings.seed, 1])
+        metric = typical_metric(
+            generator, settings.prior, settings.domain, settings.penalty, stream
+        )
     finished = 0
     try:
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
-            part = generator if generator.cond is None else _conditioned(generator, rows)
-            objective = Objective(part, targets[rows], settings.domain, settings.penalty)
+            part = generator.select(rows)
+            objective = Objective(part, targets[rows], settings.domain, settings.penalty, metric)
             stages.append([])
-            objective.metric = metric
             plan = _race.plan(settings.method, settings.max_iter, objective)
             best = _race.search(objective, starts[rows], plan, stages[-1])
             z[rows] = best.z
@@ -306,14 +306,6 @@ def _search(
             stacklevel=4,
         )
     return z, status, n_iter, work, _mean_history(stages, max(finished, 1))
-
-
-def _conditioned(generator: Adapter, rows: slice) -> Adapter:
-    import copy
-
-    part = copy.copy(generator)
-    part.cond = generator.cond[rows]
-    return part
 
 
 def _mean_history(stages: list[list[tuple[float, float]]], n: int) -> np.ndarray:

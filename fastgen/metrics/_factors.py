@@ -258,9 +258,8 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str, singular: bool) ->
         triangle = cholesky(matrix)
     if array.shape[1] == d and triangle is not None:
         return Root(triangle, scale, triangular=True)
-    if array.size:
-        if _rest(matrix, array) <= 4 * noise:
-            return Root(array, scale)
+    if array.size and _rest(matrix, array) <= 4 * noise:
+        return Root(array, scale)
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < -ROUNDING * max(values[-1], -values[0]):
         raise ValueError(
