@@ -28,7 +28,7 @@ import threadpoolctl
 import torch
 from goof_peers import POOL, ROOT, SMALL_POOL, Case, Contestant, contestants, fastgen, make_case
 
-VERBATIM = 1e-6
+VERBATIM, RECOVERED = 1e-6, 0.9
 # Everything is run up to seven times, until two seconds are spent, and takes the median time.
 REPEATS, LONG = 7, 2.0
 
@@ -112,19 +112,28 @@ def verdicts(name: str, found: dict[str, dict[str, float]]) -> list[str]:
         if label in peers:
             lines.append(_faster(ours, label, peers[label], 5.0, slack=1.01))
         return [*lines, ""]
-    best = max(ours.values(), key=lambda row: row["planted recovered"])
-    top = max(peers, key=lambda label: peers[label]["planted recovered"])
-    lines.append(
-        f"- Planted targets recovered to MSE < 1e-6: {best['planted recovered']:.0%} in "
-        f"{best['planted seconds']:.3g} s (target 90 %); best peer {top}, "
-        f"{peers[top]['planted recovered']:.0%} in {peers[top]['planted seconds']:.3g} s, "
-        f"{peers[top]['planted seconds'] / best['planted seconds']:.2g} times the time."
-    )
+    lines.append(_recovered(ours, peers))
     warm = [label for label in peers if _warm_adam(label)]
     lines += [
         _faster(ours, label, peers[label], 10.0 if " 500 x 2," in label else None) for label in warm
     ]
     return [*lines, ""]
+
+
+def _recovered(ours: dict, peers: dict) -> str:
+    """The first of ours that recovers 90 %, else the best, beside the best peer."""
+    enough = [row for row in ours.values() if row["planted recovered"] >= RECOVERED]
+    best = max(ours.values(), key=lambda row: row["planted recovered"])
+    first = min(enough, key=lambda row: row["planted seconds"]) if enough else best
+    top = max(peers, key=lambda label: peers[label]["planted recovered"])
+    seconds = peers[top]["planted seconds"]
+    return (
+        f"- Planted targets recovered to MSE < 1e-6: {first['planted recovered']:.0%} in "
+        f"{first['planted seconds']:.3g} s, {best['planted recovered']:.0%} in "
+        f"{best['planted seconds']:.3g} s (target {RECOVERED:.0%}); best peer {top}, "
+        f"{peers[top]['planted recovered']:.0%} in {seconds:.3g} s, "
+        f"{seconds / first['planted seconds']:.2g} times the first time."
+    )
 
 
 def _warm_adam(label: str) -> bool:
@@ -165,6 +174,7 @@ def _faster(
 def draw(cases: dict[str, dict], path: str) -> None:
     """Mean errors over CPU seconds and over passes, two rows of panels per case."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     from fastgen.plotting import save_figure
 
@@ -193,6 +203,7 @@ def draw(cases: dict[str, dict], path: str) -> None:
                     axes.plot(xs, ys, style, marker=marker, markersize=4, lw=1, label=group)
                 axes.set_xscale("log")
                 axes.set_yscale("log")
+                axes.xaxis.set_minor_formatter(NullFormatter())
                 axes.set_title(f"{name}, {kind} targets", fontsize=8)
                 what = "CPU seconds, one thread" if key == "seconds" else "passes per target"
                 axes.set_xlabel(what, fontsize=8)

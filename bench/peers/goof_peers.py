@@ -155,27 +155,36 @@ def webster(steps: int) -> Contestant:
     return run
 
 
-def scipy_least_squares(case: Case, X: torch.Tensor) -> tuple[torch.Tensor, float]:
+def scipy_least_squares(restarts: int) -> Contestant:
     """SciPy's trust-region least squares, Jacobians in forward mode, target after target."""
-    X = X[:SHARE]
-    found, passes = [], 0.0
 
-    def residual(z, x):
-        with torch.no_grad():
-            z = torch.from_numpy(z).float().reshape(1, *case.latent_shape)
-            return (case.outputs(z)[0] - x).double().numpy()
+    def run(case: Case, X: torch.Tensor) -> tuple[torch.Tensor, float]:
+        X = X[:SHARE]
+        found, passes = [], 0.0
 
-    def jacobian(z, x):
-        z = torch.from_numpy(z).float()
-        forward = torch.func.jacfwd(lambda v: case.outputs(v.reshape(1, *case.latent_shape))[0])
-        return forward(z).double().numpy()
+        def residual(z, x):
+            with torch.no_grad():
+                z = torch.from_numpy(z).float().reshape(1, *case.latent_shape)
+                return (case.outputs(z)[0] - x).double().numpy()
 
-    for x, start in zip(X, case.warm(X, 1)[0], strict=True):
-        start = start.flatten().double().numpy()
-        result = least_squares(residual, start, jacobian, args=(x,), max_nfev=50)
-        found.append(torch.from_numpy(result.x).float().reshape(case.latent_shape))
-        passes += result.nfev + len(start) * result.njev
-    return torch.stack(found), passes / len(X)
+        def jacobian(z, x):
+            z = torch.from_numpy(z).float()
+            forward = torch.func.jacfwd(lambda v: case.outputs(v.reshape(1, *case.latent_shape))[0])
+            return forward(z).double().numpy()
+
+        for x, starts in zip(X, case.warm(X, restarts).transpose(0, 1), strict=True):
+            results = [
+                least_squares(
+                    residual, start.flatten().double().numpy(), jacobian, args=(x,), max_nfev=50
+                )
+                for start in starts
+            ]
+            best = min(results, key=lambda result: result.cost)
+            found.append(torch.from_numpy(best.x).float().reshape(case.latent_shape))
+            passes += sum(result.nfev + starts[0].numel() * result.njev for result in results)
+        return torch.stack(found), passes / len(X)
+
+    return run
 
 
 def torchmin_solver(method: str) -> Contestant:
@@ -233,7 +242,9 @@ def contestants(name: str, quick: bool) -> dict[str, Contestant]:
     if name == "vae":
         found["Adam 0.01, 1000 x 10 (csgm, MNIST)"] = adam(1000, 10, 0.01)
     found["Webster L-BFGS, 50"] = webster(50)
-    found[f"scipy least_squares, warm, on {SHARE}"] = scipy_least_squares
+    for restarts in (1, 2):
+        label = f"scipy least_squares x {restarts}, warm, on {SHARE}"
+        found[label] = scipy_least_squares(restarts)
     if importlib.util.find_spec("torchmin"):
         for method in ("least_squares", "bfgs"):
             label = f"pytorch-minimize {method}, warm, on {SHARE}"
