@@ -350,7 +350,33 @@ def gmm_ot_loss(
 def gmm_ot_plan(
     m_s: Any, m_t: Any, C_s: Any, C_t: Any, w_s: Any, w_t: Any, log: bool = False
 ) -> Any:
-    """Optimal plan (k_s, k_t), in place of ``ot.gmm.gmm_ot_plan``; parameters of `gmm_ot_loss`."""
+    """Optimal plan between mixtures, in place of ``ot.gmm.gmm_ot_plan``.
+
+    Parameters
+    ----------
+    m_s, m_t, C_s, C_t, w_s, w_t, log
+        As for `gmm_ot_loss`.
+
+    Returns
+    -------
+    plan : array (k_s, k_t)
+        Nonnegative; its rows sum to ``w_s``, its columns to ``w_t``.
+    log : dict
+        Only if asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `dist_bures_squared`, or if weights are negative or do not sum to 1.
+
+    Examples
+    --------
+    >>> from fastgen.metrics import gmm_ot_plan
+    >>> C, w = [[[1.0]], [[1.0]]], [0.5, 0.5]
+    >>> gmm_ot_plan([[0.0], [5.0]], [[5.0], [0.0]], C, C, w, w)
+    array([[0. , 0.5],
+           [0.5, 0. ]])
+    """
     loss, plan, potentials = _gmm_ot(m_s, m_t, C_s, C_t, w_s, w_t)
     return (plan, _log(loss, potentials)) if log else plan
 
