@@ -68,6 +68,7 @@ def public_functions(path):
         "em",
         "smoothing_pairs",
         "nearest_rows",
+        "lbfgs",
     ],
 )
 def test_every_public_kernel_has_a_naive_namesake(module):
