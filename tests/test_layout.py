@@ -73,11 +73,13 @@ def public_functions(path):
 )
 def test_every_public_kernel_has_a_naive_namesake(module):
     oracles = {
-        name for path in (ROOT / "tests").glob("naive*.py") for name in public_functions(path)
+        name
+        for path in (ROOT / "tests" / "oracles").glob("*.py")
+        for name in public_functions(path)
     }
     names = set(public_functions(ROOT / "kernels" / "cpu" / f"{module}.py"))
     assert names
-    assert names <= oracles, f"tests/naive*.py lack {names - oracles}"
+    assert names <= oracles, f"tests/oracles lack {names - oracles}"
 
 
 def test_cuda_kernels_have_a_cpu_neighbour():

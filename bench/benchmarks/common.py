@@ -39,8 +39,8 @@ def load(path: Path) -> ModuleType:
 
 
 def oracle() -> ModuleType:
-    """``tests/naive.py``; without it a benchmark is skipped, for nothing vouches for its answer."""
-    return load(REPOSITORY / "tests" / "naive.py")
+    """``tests/oracles/linear.py``; without it a benchmark is skipped: nothing vouches for it."""
+    return load(REPOSITORY / "tests" / "oracles" / "linear.py")
 
 
 def agree(difference: float, tolerance: float, what: str) -> float:

@@ -33,7 +33,7 @@ class Rows(OneThread):
             rows = rng.standard_normal((n + m, 10)) @ basis + 0.1 * rows
         rows = rows.astype(np.float32)
         self.rows, self.pool = rows[:n], rows[n:]
-        naive = load(REPOSITORY / "tests" / "naive_rows.py")
+        naive = load(REPOSITORY / "tests" / "oracles" / "nearest_rows.py")
         squared, index = nearest_rows(self.rows, self.pool, self.neighbors)
         few = slice(0, 5)
         expected, order = naive.nearest_rows(self.rows[few], self.pool, self.neighbors)

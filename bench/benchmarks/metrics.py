@@ -37,7 +37,7 @@ class Pairs(OneThread):
         (_, m, c, f), (_, k, e, g) = sides(*size)
         self.full = m, k, c, e
         self.factors = m, k, [CovarianceFactor(x) for x in f], [CovarianceFactor(x) for x in g]
-        naive = load(REPOSITORY / "tests" / "naive_bures.py")
+        naive = load(REPOSITORY / "tests" / "oracles" / "bures.py")
         want = naive.bures_factors(f[0], g[0]) + ((m[0] - k[0]) ** 2).sum()
         for given in (self.full, self.factors):
             agree(abs(dist_bures_squared(*given)[0, 0] / want - 1), TOLERANCE, "dist_bures_squared")
@@ -74,7 +74,7 @@ class Frechet(OneThread):
         super().setup(size)
         (_, m, c, f), (_, k, e, g) = sides(1, *size)
         self.moments = m[0], c[0], k[0], e[0]
-        naive = load(REPOSITORY / "tests" / "naive_bures.py")
+        naive = load(REPOSITORY / "tests" / "oracles" / "bures.py")
         want = naive.bures_factors(f[0], g[0]) + ((m[0] - k[0]) ** 2).sum()
         agree(abs(frechet_distance(*self.moments) / want - 1), TOLERANCE, "frechet_distance")
 

@@ -60,7 +60,7 @@ class Gaussian(OneThread):
             means_init=means,
             precisions_init=one[kind],
         )
-        naive = load(REPOSITORY / "tests" / "naive_em.py")
+        naive = load(REPOSITORY / "tests" / "oracles" / "em.py")
         few = self.rows[:: max(n // 1000, 1)]
         found = quietly(lambda: self.model.fit(few))
         bounds, expected = naive.fit(few, (weights, means, one[kind]), kind, 1e-6, N_ITER)
@@ -90,7 +90,7 @@ class Nonparametric(OneThread):
         self.rows = modes(n, d, k)[0]
         start = np.random.default_rng(SEED).dirichlet(np.ones(k), size=n)
         self.model = NonparametricMixture(k, bandwidth=0.3, init=start, max_iter=N_ITER, tol=0.0)
-        naive = load(REPOSITORY / "tests" / "naive_smoothing.py")
+        naive = load(REPOSITORY / "tests" / "oracles" / "smoothing.py")
         few, first = self.rows[:400], start[:400]
         small = NonparametricMixture(k, bandwidth=0.3, init=first, max_iter=N_ITER, tol=0.0)
         found = quietly(lambda: small.fit(few))

@@ -176,7 +176,7 @@ def draw(cases: dict[str, dict], path: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    from fastgen.plotting import save_figure
+    from fastgen.plotting.style import save_figure
 
     figure = Figure(figsize=(7, 4.8 * len(cases)), layout="constrained")
     panels = figure.subplots(2 * len(cases), 2, squeeze=False)

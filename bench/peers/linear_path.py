@@ -24,7 +24,8 @@ from fastgen import _dispatch
 from fastgen._dispatch import linear_path as runs
 from fastgen.kernels.cpu import linear_frame, nuclear, secular
 from fastgen.kernels.quadrature import nodes
-from fastgen.linear import SpikedGaussian, _path, problems
+from fastgen.linear import SpikedGaussian, problems
+from fastgen.linear.host import paths as _path
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "linear.md"
 SIZES = (20, 50, 100, 160, 200, 400, 1000, 2000)

@@ -45,7 +45,7 @@ def step(layer, x, gradient):
 def check_agreement() -> tuple[float, float]:
     """Largest differences to BatchNorm (K = 1, float32) and to the oracle (K = 3, float64)."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import naive_mixture_norm as naive
+    from oracles import mixture_norm as naive
 
     x, gradient = clusters((32, 16, 8, 8), 3), torch.randn(32, 16, 8, 8)
     found = []

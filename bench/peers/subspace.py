@@ -5,10 +5,10 @@ and their ratios are printed. Run from anywhere:
 
     python bench/peers/subspace.py [--quick]
 
-The peer is ``subspace_descent`` of ``tests/naive.py``: projected gradient with backtracking, an SVD
-per trial step, a fixed number of iterations. It is given the number of steps after which ours
-had converged, as if it knew, so both do the same work: for a few steps, where ours must also set
-up, and for a whole fit.
+The peer is ``subspace_descent`` of ``tests/oracles/linear.py``: projected gradient with
+backtracking, an SVD per trial step, a fixed number of iterations. It is given the number of steps
+after which ours had converged, as if it knew, so both do the same work: for a few steps, where ours
+must also set up, and for a whole fit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ CASES = (
 
 
 def oracle() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "tests" / "naive.py"
+    path = Path(__file__).resolve().parents[2] / "tests" / "oracles" / "linear.py"
     if not path.is_file():
         raise SystemExit(f"{path.name} is not in this checkout: nothing vouches for the answer")
     spec = importlib.util.spec_from_file_location("naive", path)

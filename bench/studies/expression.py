@@ -23,8 +23,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from fastgen.cli.tables import read
-from fastgen.mixture.nonparametric import NonparametricMixture, select_components
-from fastgen.plotting import save_figure
+from fastgen.mixture import NonparametricMixture, select_components
+from fastgen.plotting.style import save_figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
 from report import environment_lines, write

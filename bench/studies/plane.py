@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 
 from fastgen.linear import subspace_sweep
-from fastgen.plotting import plane_figure, save_figure
+from fastgen.plotting.plane import plane_figure
+from fastgen.plotting.style import save_figure
 
 
 def main() -> None:

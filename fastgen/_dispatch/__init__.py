@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -49,40 +48,31 @@ def keep_single_blas_thread() -> None:
     _thread_pools().limit(limits=1, user_api="blas")
 
 
-def to_host(array: Any) -> Any:
-    """Bring a CuPy array or a torch tensor to the host; leave anything else as it is."""
-    if hasattr(array, "detach"):
-        return array.detach().cpu().numpy()
-    if hasattr(array, "__cuda_array_interface__"):
-        return array.get()
-    return array
-
-
 def linear_frame():
     """Return the module of kernels that factorize a trial."""
-    from fastgen.kernels.cpu import linear_frame as module
+    from ..kernels.cpu import linear_frame as module
 
     return module
 
 
 def cuda_kernels():
     """Return the launchers of the CUDA kernels."""
-    from fastgen.kernels import cuda
+    from ..kernels import cuda
 
     return cuda
 
 
 def alternating():
     """Return the module of alternating minimisations."""
-    from fastgen.kernels.cpu import alternating as module
+    from ..kernels.cpu import alternating as module
 
     return module
 
 
 def leading_path(f, y, inverse, ks, dtype, nuclear, squares) -> None:
     """Run ``kernels.cpu.linear_path.leading_path`` (``inverse`` may be None) in ``dtype``."""
-    from fastgen.kernels.cpu import linear_path
-    from fastgen.kernels.quadrature import nodes
+    from ..kernels.cpu import linear_path
+    from ..kernels.quadrature import nodes
 
     inverse = np.empty((0, 0)) if inverse is None else inverse
     linear_path.leading_path(f, y, inverse, ks, *nodes(dtype), nuclear, squares)
@@ -90,23 +80,23 @@ def leading_path(f, y, inverse, ks, dtype, nuclear, squares) -> None:
 
 def tall_path(r, rows, counts, f, y, dtype, nuclear, squares) -> None:
     """Run ``kernels.cpu.linear_path.tall_path`` in ``dtype``."""
-    from fastgen.kernels.cpu import linear_path
-    from fastgen.kernels.quadrature import nodes
+    from ..kernels.cpu import linear_path
+    from ..kernels.quadrature import nodes
 
     linear_path.tall_path(r, rows, counts, f, y, *nodes(dtype), nuclear, squares)
 
 
 def add_rows(r: np.ndarray, rows: np.ndarray) -> None:
     """Rotate ``rows`` into the triangular factor ``r``, both in place."""
-    from fastgen.kernels.cpu import linear_path
+    from ..kernels.cpu import linear_path
 
     linear_path.add_rows(r, rows)
 
 
 def nuclear_lanes(stack: np.ndarray) -> np.ndarray:
     """Nuclear norms (groups, 8) of a stack (groups, rows, cols, 8), rows >= cols."""
-    from fastgen.kernels.cpu.nuclear import nuclear_norms
-    from fastgen.kernels.quadrature import nodes
+    from ..kernels.cpu.nuclear import nuclear_norms
+    from ..kernels.quadrature import nodes
 
     out = np.empty((stack.shape[0], LANES), stack.dtype)
     nuclear_norms(stack, *nodes(stack.dtype), out)
@@ -119,7 +109,7 @@ def root_trace(matrix: np.ndarray, noise: float = 0.0) -> tuple[float, float]:
     Both infinite where an eigenvalue may be rounding: one below ``noise`` or some eps times the
     largest one. ``matrix``, in Fortran order, is overwritten; its lower triangle is read.
     """
-    from fastgen.kernels.cpu import band
+    from ..kernels.cpu import band
 
     width = next(width for least, width in _WIDTHS.items() if len(matrix) >= least)
     return band.root_trace(band.to_band(matrix, width), noise)
@@ -166,6 +156,6 @@ def nuclear_norms(matrices: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
 
 def subspace_kernels():
     """Return the module of projected-gradient kernels for subspace fitting."""
-    from fastgen.kernels.cpu import subspace as module
+    from ..kernels.cpu import subspace as module
 
     return module

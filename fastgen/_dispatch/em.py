@@ -70,7 +70,7 @@ def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) ->
     run : callable
         From :func:`workers`.
     """
-    from fastgen.kernels.cpu import em
+    from ..kernels.cpu import em
 
     n_components, d = means.shape
     numbers = sum((min(s + em.STRIP, d) - s) * min(s + em.STRIP, d) for s in range(0, d, em.STRIP))
@@ -111,7 +111,7 @@ def tied_densities(rows, centre, means, factor, constants, run: Run) -> np.ndarr
 
 
 def _diagonal_densities(rows, means, scales, constants, run, whiten) -> np.ndarray:
-    from fastgen.kernels.cpu import em
+    from ..kernels.cpu import em
 
     means, scales = (np.ascontiguousarray(a, rows.dtype) for a in (means, scales))
     joint = np.empty((len(means), len(rows)))
@@ -130,7 +130,7 @@ def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray
 
     Those up to ``threshold`` become zero, the others are scaled to the sum one.
     """
-    from fastgen.kernels.cpu import em
+    from ..kernels.cpu import em
 
     log_likelihood = np.empty(joint.shape[1])
     likely = np.empty(joint.shape[1], np.int64)
@@ -143,7 +143,7 @@ def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray
 
 def second_moments(rows, share, centre) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums (d,) and (d, d) of float64 rows about ``centre``, and of outer products."""
-    from fastgen.kernels.cpu import blas, em
+    from ..kernels.cpu import blas, em
 
     chosen = np.flatnonzero(share)
     d = rows.shape[1]

@@ -7,14 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fastgen._dispatch import (
-    BAND_COLUMNS,
-    LANE_COLUMNS,
-    LANES,
-    nuclear_lapack,
-    root_trace,
-    single_blas_thread,
-)
+from . import BAND_COLUMNS, LANE_COLUMNS, LANES, nuclear_lapack, root_trace, single_blas_thread
 
 # Pairs given to a thread at once: enough that starting it costs nothing beside them.
 _PAIRS_PER_TASK = 8 * LANES
@@ -97,7 +90,7 @@ def pivoted_cholesky(matrix: np.ndarray, tolerance: float) -> np.ndarray:
     """
     from scipy.linalg import lapack
 
-    from fastgen.kernels.cpu import blas
+    from ..kernels.cpu import blas
 
     d = len(matrix)
     if d <= BAND_COLUMNS:
@@ -134,7 +127,7 @@ def leading_factor(matrix: np.ndarray, share: float = SUSPICIOUS) -> np.ndarray 
     ranks up to half the columns. The factor is lower triangular in the transpose of what is
     returned, the rest of it unset.
     """
-    from fastgen.kernels.cpu import blas
+    from ..kernels.cpu import blas
 
     out = np.empty(matrix.shape)
     half = blas.leading(len(matrix))
@@ -148,7 +141,7 @@ def full_factor(matrix: np.ndarray, share: float = SUSPICIOUS) -> np.ndarray | N
 
     The factor is lower triangular in the transpose, whose other triangle is unset.
     """
-    from fastgen.kernels.cpu import blas
+    from ..kernels.cpu import blas
 
     out = leading_factor(matrix, share)
     if out is None:
@@ -167,7 +160,7 @@ def factored_overlap(matrix: np.ndarray, factored: np.ndarray, noise: float) -> 
     one Cholesky factorization tells of both. ``noise`` is what rounding may move them by.
     ``matrix`` is overwritten.
     """
-    from fastgen.kernels.cpu import blas
+    from ..kernels.cpu import blas
 
     blas.congruent(matrix.T, factored.T)
     total, error = root_trace(matrix.T, noise)
@@ -187,8 +180,8 @@ def _transposed(factors, used, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _small(rows, starts, pairs, at, out) -> None:
-    from fastgen.kernels.cpu.bures import pair_nuclear_norms
-    from fastgen.kernels.quadrature import nodes
+    from ..kernels.cpu.bures import pair_nuclear_norms
+    from ..kernels.quadrature import nodes
 
     values = np.empty(len(pairs), rows.dtype)
     pair_nuclear_norms(rows, starts, np.ascontiguousarray(pairs), *nodes(rows.dtype), values)
@@ -218,6 +211,6 @@ def cross_product(left: Factor, right: Factor) -> np.ndarray:
 
 def cuda_kernels():
     """Return the launchers of the CUDA kernels of this subject."""
-    from fastgen.kernels.cuda import bures
+    from ..kernels.cuda import bures
 
     return bures

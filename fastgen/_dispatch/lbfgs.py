@@ -1,4 +1,4 @@
-"""The kernels of ``fastgen.goof.lbfgs``, on tensors of the host."""
+"""The kernels of ``fastgen.goof.solvers.lbfgs``, on tensors of the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 def take_steps(trial: Any, trial_value: Any, trial_slope: Any, state: dict, tol: float) -> None:
     """Run ``kernels.cpu.lbfgs.take_steps`` on contiguous tensors; those of ``state`` change."""
-    from fastgen.kernels.cpu import lbfgs
+    from ..kernels.cpu import lbfgs
 
     names = "z value slope s y rho head gamma length weak".split()
     lbfgs.take_steps(
@@ -22,14 +22,14 @@ def take_steps(trial: Any, trial_value: Any, trial_slope: Any, state: dict, tol:
 
 def first_loop(state: dict, q: Any, weights: Any) -> None:
     """Run ``kernels.cpu.lbfgs.first_loop``; ``q`` and ``weights`` change."""
-    from fastgen.kernels.cpu import lbfgs
+    from ..kernels.cpu import lbfgs
 
     lbfgs.first_loop(*_memory(state), q.numpy(), weights.numpy())
 
 
 def second_loop(state: dict, q: Any, weights: Any) -> None:
     """Run ``kernels.cpu.lbfgs.second_loop``; ``q`` changes."""
-    from fastgen.kernels.cpu import lbfgs
+    from ..kernels.cpu import lbfgs
 
     lbfgs.second_loop(*_memory(state), q.numpy(), weights.numpy())
 

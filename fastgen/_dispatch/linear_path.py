@@ -39,8 +39,7 @@ def dense_runs(counts: np.ndarray, n_columns: int) -> Iterator[tuple[slice, bool
 
 def dense_path(r, rows, counts, f, y, nuclear, squares) -> None:
     """Run ``kernels.cpu.secular.dense_path``."""
-    from fastgen.kernels.cpu import secular
-
+    from ..kernels.cpu import secular
     from . import GRAM_TOLERANCE
 
     longest = _BLOCK_ROWS + len(r) // _BLOCK_SHARE

@@ -19,7 +19,7 @@ _SHARE = 1 << 18
 
 
 def _kernels():
-    from fastgen.kernels.cpu import mixture_norm
+    from ..kernels.cpu import mixture_norm
 
     return mixture_norm
 

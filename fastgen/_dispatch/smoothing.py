@@ -21,9 +21,9 @@ class Backend(NamedTuple):
 def backend(device: str) -> Backend:
     """Return the kernels for "cpu" or "cuda"; ImportError or RuntimeError if CUDA is missing."""
     if device == "cuda":
-        from fastgen.kernels.cuda import _load, smoothing
+        from ..kernels.cuda import _load, smoothing
 
         return Backend(_load.require_device(), smoothing, caches=False)
-    from fastgen.kernels.cpu import smoothing
+    from ..kernels.cpu import smoothing
 
     return Backend(np, smoothing, caches=True)

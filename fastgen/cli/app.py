@@ -8,7 +8,7 @@ import typer
 
 from .. import _show_versions
 from .._version import __version__
-from .clustering import cluster
+from .cluster import cluster
 from .errors import reported
 from .goof import goof
 from .metrics import fid, wam

@@ -1,39 +1,218 @@
-"""Where trials run: here, or on a Dask cluster."""
+"""``fastgen cluster``."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import csv
+import json
+import os
+import warnings
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from . import grammar, outputs, tables
+from .errors import reported
+
+if TYPE_CHECKING:
+    from ..mixture import NonparametricMixture
+
+Source = Annotated[
+    str, typer.Argument(metavar="TABLE", help="Text file of numbers: header and row names may be.")
+]
+Components = Annotated[int, typer.Option("--n-components", help="Number of clusters.")]
+Blocks = Annotated[
+    str | None,
+    typer.Option(
+        "--blocks",
+        help="A label for each column, such as 1,1,2,2; columns of one block are identically "
+        "distributed.  [default: every column its own]",
+    ),
+]
+Method = Annotated[str, typer.Option("--method", help="npmsl or npem.")]
+Bandwidth = Annotated[
+    str | None,
+    typer.Option(
+        "--bandwidth",
+        help="A number, one for each block, adaptive or cv.  [default: Silverman's rule]",
+    ),
+]
+Out = Annotated[
+    str | None, typer.Option("--out", help="Write row, cluster and probabilities to this .csv.")
+]
+Plot = Annotated[
+    str | None, typer.Option("--plot", help="Draw the densities to this file, .png, .pdf or .svg.")
+]
+Log2 = Annotated[bool, typer.Option("--log2", help="Take log2(x + 1) first, for counts.")]
+DropMissing = Annotated[
+    bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")
+]
+Starts = Annotated[int, typer.Option("--starts", help="Number of k-means++ starts.")]
+MaxIter = Annotated[int, typer.Option("--max-iter", help="Most iterations.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Repeat a fit.  [default: a new one]")]
+Jobs = Annotated[int, typer.Option("--jobs", help="Starts in parallel; -1 is all cores.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Progress = Annotated[
+    bool, typer.Option("--progress/--no-progress", help="Show progress on standard error.")
+]
 
 
-@contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Send joblib's work to the Dask scheduler at ``address``; to nowhere else if it is None.
+def cluster(
+    table: Source,
+    n_components: Components,
+    blocks: Blocks = None,
+    method: Method = "npmsl",
+    bandwidth: Bandwidth = None,
+    out: Out = None,
+    plot: Plot = None,
+    log2: Log2 = False,
+    drop_missing: DropMissing = False,
+    starts: Starts = 1,
+    max_iter: MaxIter = 500,
+    seed: Seed = None,
+    jobs: Jobs = -1,
+    as_json: AsJson = False,
+    progress: Progress = True,
+) -> None:
+    """Cluster the rows of a table by a nonparametric mixture.
 
-    Parameters
-    ----------
-    address : str or None
-        Such as ``tcp://host:8786``.
+    Columns are independent within a cluster, with densities of any shape, for example
 
-    Raises
-    ------
-    ImportError
-        If ``distributed`` is not installed.
-    OSError
-        If no scheduler answers.
+    fastgen cluster counts.csv --blocks 1,1,2,2 --n-components 5 --log2 --out clusters.csv
+    --plot clusters.png
     """
-    if address is None:
-        yield
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError('--dask needs distributed: pip install "fastgen[distributed]"') from error
-    import joblib
+    with reported():
+        if jobs == 0:
+            raise ValueError("--jobs must be a number of workers or -1 for all cores, got 0")
+        _check_outputs(table, out, plot)
+        data = _complete(tables.read(table), drop_missing)
+        rows = _logarithms(data.rows) if log2 else data.rows
+        from ..mixture import NonparametricMixture
 
+        fit = NonparametricMixture(
+            n_components,
+            method=method,
+            blocks=_blocks(blocks, data.columns),
+            bandwidth=_bandwidth(bandwidth),
+            n_init=starts,
+            max_iter=max_iter,
+            n_jobs=jobs,
+            progress=progress,
+            random_state=seed,
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit.fit(rows)
+        notes = [str(warning.message) for warning in caught]
+        for note in notes:
+            typer.echo("fastgen: warning: " + " ".join(note.split()), err=True)
+        _report(fit, data, notes, out, plot, as_json)
+
+
+def _check_outputs(table: str, out: str | None, plot: str | None) -> None:
+    if out is not None:
+        outputs.check(out, "--out", (".csv",))
+        if os.path.realpath(out) == os.path.realpath(table):
+            raise ValueError(f"--out must differ from the table that is read, got {out!r} for both")
+    if plot is not None:
+        from .. import plotting
+
+        outputs.check(plot, "--plot", plotting.SUFFIXES)
+        import matplotlib.figure  # noqa: F401  (a missing library shows before the work)
+
+
+def _complete(data: tables.Table, drop_missing: bool) -> tables.Table:
+    """Return the rows without missing values, if others may be left out."""
+    whole = np.isfinite(data.rows).all(axis=1)
+    if whole.all():
+        return data
+    row = int(np.flatnonzero(~whole)[0])
+    column = int(np.flatnonzero(~np.isfinite(data.rows[row]))[0])
+    if not drop_missing:
+        raise ValueError(
+            f"the table has {int((~whole).sum())} rows with missing or infinite values, the first "
+            f"{data.names[row]!r} in column {data.columns[column]!r}; pass --drop-missing to leave "
+            "them out"
+        )
+    names = [name for name, keep in zip(data.names, whole, strict=True) if keep]
+    if not names:
+        raise ValueError("the table has no row without missing values")
+    return tables.Table(data.rows[whole], names, data.columns)
+
+
+def _logarithms(rows: np.ndarray) -> np.ndarray:
+    if rows.min() < 0:
+        raise ValueError(f"--log2 needs values of at least 0, got {rows.min():g}")
+    return np.log2(rows + 1)
+
+
+def _blocks(text: str | None, columns: list[str]) -> list[str] | None:
+    if text is None:
+        return None
+    labels = grammar.names(text)
+    if len(labels) != len(columns):
+        raise ValueError(
+            f"--blocks must have a label for each of the {len(columns)} columns "
+            f"{', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''}, got {len(labels)}"
+        )
+    return labels
+
+
+def _bandwidth(text: str | None) -> str | float | list[float] | None:
+    if text is None:
+        return None
     try:
-        client = Client(address, timeout="5s", set_as_default=True)
-    except (OSError, ValueError) as error:
-        raise OSError(f"--dask: no scheduler answers at {address!r}: {error}") from error
-    with client, joblib.parallel_config("dask"):
-        yield
+        widths = [float(piece) for piece in text.split(",")]
+    except ValueError:
+        return text.strip()
+    return widths[0] if len(widths) == 1 else widths
+
+
+def _report(
+    fit: NonparametricMixture,
+    data: tables.Table,
+    notes: list[str],
+    out: str | None,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    sizes = np.bincount(fit.labels_, minlength=len(fit.weights_))
+    if out is not None:
+        _write(fit, data, out)
+    if plot is not None:
+        from .. import plotting
+
+        plotting.save_figure(fit.plot(), plot)
+    written = [path for path in (out, plot) if path is not None]
+    if as_json:
+        about = {
+            "n_rows": len(data.rows),
+            "weights": fit.weights_.tolist(),
+            "sizes": sizes.tolist(),
+            "objective": float(fit.objective_[-1]),
+            "n_iter": fit.n_iter_,
+            "converged": fit.converged_,
+            "warnings": notes,
+            "files": written,
+        }
+        typer.echo(json.dumps(about, allow_nan=False))
+        return
+    typer.echo("cluster   rows   weight")
+    for number, (size, weight) in enumerate(zip(sizes, fit.weights_, strict=True)):
+        typer.echo(f"{number:7d} {size:6d} {weight:8.4f}")
+    ended = "converged" if fit.converged_ else "stopped"
+    typer.echo(f"objective {fit.objective_[-1]:.6f}, {ended} after {fit.n_iter_} iterations")
+    for path in written:
+        typer.echo(f"wrote {path}")
+
+
+def _write(fit: NonparametricMixture, data: tables.Table, path: str) -> None:
+    """Write row, cluster and the probability of each cluster."""
+    from .._files import replacing
+
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        count = len(fit.weights_)
+        writer.writerow(["row", "cluster", *(f"probability_{number}" for number in range(count))])
+        for name, label, row in zip(data.names, fit.labels_, fit.posteriors_, strict=True):
+            writer.writerow([name, label, *(f"{value:.9g}" for value in row)])

@@ -10,14 +10,10 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-WEIGHTS = (".safetensors", ".npz", ".pt", ".pth", ".bin", ".ckpt")
 _LONGEST = 300
 
 
@@ -30,7 +26,7 @@ def load(spec: str, weights: str | None) -> Any:
         ``module:factory``, imported from the current folder or the path of Python, or
         ``file.py:factory``. Its code is run: it is the user's.
     weights : str or None
-        See :func:`read_weights`.
+        File of the network's tensors; see :func:`fastgen.networks.read_weights`.
 
     Returns
     -------
@@ -115,11 +111,15 @@ def _fill(generator: Any, path: str, spec: str) -> None:
     """Load weights into a network."""
     import torch
 
+    from ..networks.weights import WEIGHTS, read_weights
+
     if not isinstance(generator, torch.nn.Module):
         raise ValueError(
             f"--weights needs a network, but {spec} returned {type(generator).__name__}; leave "
             "--weights out, or load them in the factory"
         )
+    if pathlib.Path(path).suffix.lower() not in WEIGHTS:
+        raise ValueError(f"--weights must end in {', '.join(WEIGHTS)}, got {path!r}")
     state = read_weights(path)
     try:
         generator.load_state_dict(state)
@@ -127,79 +127,3 @@ def _fill(generator: Any, path: str, spec: str) -> None:
         told = " ".join(str(error).split())
         told = told if len(told) < _LONGEST else told[:_LONGEST] + " ..."
         raise ValueError(f"{path} does not fit what {spec} returned: {told}") from error
-
-
-def read_weights(path: str) -> dict[str, Tensor]:
-    """Read the tensors of a network by name. Nothing in the file can run.
-
-    Parameters
-    ----------
-    path : str
-        .safetensors; .npz of plain arrays; or what ``torch.save(net.state_dict(), path)`` writes,
-        .pt, .pth, .bin or .ckpt, read with ``weights_only=True``.
-
-    Returns
-    -------
-    dict of str to Tensor
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, of another kind, or holds anything but tensors.
-    OSError
-        If it cannot be opened.
-    """
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix not in WEIGHTS:
-        raise ValueError(f"--weights must end in {', '.join(WEIGHTS)}, got {path!r}")
-    with open(path, "rb"):
-        pass
-    if suffix == ".safetensors":
-        return _from_safetensors(path)
-    if suffix == ".npz":
-        return _from_npz(path)
-    return _from_torch(path)
-
-
-def _from_safetensors(path: str) -> dict[str, Tensor]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ImportError('.safetensors need safetensors: pip install "fastgen[torch]"') from error
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a .safetensors file, or is damaged: {error}") from error
-
-
-def _from_npz(path: str) -> dict[str, Tensor]:
-    import torch
-
-    from ..metrics.statistics import read_npz
-
-    arrays = read_npz(path)
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{path} must hold numbers, got dtype {array.dtype} in {name!r}")
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _from_torch(path: str) -> dict[str, Tensor]:
-    import torch
-
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and pickle raise all kinds for files that are not weights
-        raise ValueError(
-            f"{path} is damaged, or holds more than tensors, which is never loaded because it can "
-            f"run code; save weights alone with torch.save(net.state_dict(), path) or safetensors "
-            f"({type(error).__name__})"
-        ) from error
-    if isinstance(found, Mapping) and all(isinstance(v, torch.Tensor) for v in found.values()):
-        return dict(found)
-    held = f"entries {', '.join(map(repr, found))}" if isinstance(found, Mapping) else ""
-    raise ValueError(
-        f"{path} must hold the tensors of one network by name, got {type(found).__name__} {held}; "
-        "save net.state_dict() alone"
-    )

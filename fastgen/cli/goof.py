@@ -240,7 +240,7 @@ def _targets(
     data: str, value_range: tuple[float, float], resize: int | None, rgb: bool
 ) -> tuple[np.ndarray, list[str] | None]:
     """Return targets (n, ...) in the units of the generator, and the names of image files."""
-    from ..metrics._images import ImageFolder
+    from ..images import ImageFolder
 
     low, high = value_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -260,7 +260,7 @@ def _targets(
 
 def _array(name: str) -> np.ndarray:
     """Read numbers (n, ...) from FILE.npy, FILE.npz or FILE.npz:KEY, never running code."""
-    from ..metrics.statistics import read_npz
+    from .._files import read_npz
 
     path, key = arrays.split(name, "--data must be a folder of images, a .npy or a .npz file")
     if path.lower().endswith(".npy"):
@@ -316,8 +316,8 @@ def _stored(
     store: str | None, fingerprint: str, seed: int | None
 ) -> tuple[NearestResult | None, int]:
     """Return what an interrupted run left, and the seed to go on with."""
+    from .._files import read_npz
     from ..goof import NearestResult
-    from ..metrics.statistics import read_npz
 
     if seed is not None and seed < 0:
         raise ValueError(f"--seed must be at least 0, got {seed}")

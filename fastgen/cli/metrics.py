@@ -13,8 +13,8 @@ from . import arrays, outputs
 from .errors import reported
 
 if TYPE_CHECKING:
-    from ..metrics._images import ImageFolder
-    from ..metrics._wam import WaMResult
+    from ..images import ImageFolder
+    from ..metrics.fid_wam import WaMResult
     from ..metrics.statistics import FeatureStatistics
 
 _FEATURES = ("pixels", "pca", "inception", "resnet18")
@@ -97,10 +97,10 @@ def fid(
     with reported():
         reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
         _check_stats(save_stats, features)
-        from ..metrics import _wam
+        from ..metrics import fid_wam
 
         sets = reader.sets((a, b), moments=True)
-        value = _wam.fid(*sets)
+        value = fid_wam.fid(*sets)
         files = _write_stats(sets[0], save_stats)
         told = {
             "fid": value,
@@ -149,7 +149,7 @@ def wam(
             from .. import plotting
 
             outputs.check(plot, "--plot", plotting.SUFFIXES)
-        from ..metrics import _wam as module
+        from ..metrics import fid_wam as module
 
         sets = reader.sets((a, b), moments=False)
         with outputs.warnings_in_a_line():
@@ -268,7 +268,7 @@ class Reader:
 
     def _source(self, name: str) -> Any:
         """Return an ImageFolder, FeatureStatistics, or an array (n, ...)."""
-        from ..metrics._images import ImageFolder
+        from ..images import ImageFolder
 
         if os.path.isdir(name):
             return ImageFolder(name, resize=self.resize, rgb=self.network)
@@ -296,7 +296,7 @@ class Reader:
 
     def _moments(self, source: Any) -> np.ndarray | FeatureStatistics:
         """Statistics of a source; its features where there are no more of them than dimensions."""
-        from ..metrics._images import ImageFolder
+        from ..images import ImageFolder
         from ..metrics.features import Pixels
         from ..metrics.statistics import FeatureStatistics
 
@@ -354,7 +354,8 @@ def read(name: str) -> np.ndarray | FeatureStatistics:
     OSError
         If it cannot be opened.
     """
-    from ..metrics.statistics import FeatureStatistics, read_npz
+    from .._files import read_npz
+    from ..metrics.statistics import FeatureStatistics
 
     path, key = arrays.split(name, "A and B must be folders of images, .npy or .npz files")
     if path.lower().endswith(".npy"):

@@ -10,7 +10,7 @@ import typer
 
 from . import data as data_
 from . import grammar, outputs
-from .cluster import cluster
+from .dask import cluster
 from .errors import reported
 
 if TYPE_CHECKING:
@@ -171,11 +171,11 @@ def _check_outputs(out: str | None, plot: str | None, store: str | None) -> None
 
 
 def _report(result: xarray.Dataset, out: str | None, plot: str | None, as_json: bool) -> None:
-    from ..linear import _summary
+    from ..linear import summary
 
-    rows = _summary.summarize(result)
+    rows = summary.summarize(result)
     if not as_json:
-        typer.echo(_summary.format_table(rows))
+        typer.echo(summary.format_table(rows))
     if out is not None:
         outputs.write_netcdf(result, out)
     if plot is not None:

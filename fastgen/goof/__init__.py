@@ -21,13 +21,13 @@ _HOMES = {
     "overfit_test": "overfitting",
     "OverfitTest": "overfitting",
     "pca_floor": "bounds",
-    "nearest_rows": "rows",
+    "nearest_rows": "..neighbors",
     "nearest_distributed": "distributed",
     "Subsample": "study",
     "goof_against_size": "study",
     "goof_against_subsampling": "study",
     "goof_of_unions": "study",
-    "study_figure": "study",
+    "study_figure": "..plotting.study",
     "subsample": "study",
 }
 
@@ -57,7 +57,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        home = _HOMES[name] if _HOMES[name].startswith("..") else f".{_HOMES[name]}"
+        return getattr(importlib.import_module(home, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _validate
-from ._chain import Chain, straight
+from .tangents import Chain, straight
 
 if TYPE_CHECKING:
     import torch

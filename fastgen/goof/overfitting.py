@@ -84,7 +84,7 @@ class OverfitTest:
         -------
         matplotlib.figure.Figure
         """
-        from ._figures import overfit_figure
+        from ..plotting.nearest import overfit_figure
 
         return overfit_figure(self, width)
 

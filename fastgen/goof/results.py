@@ -134,7 +134,7 @@ class NearestResult:
         -------
         matplotlib.figure.Figure
         """
-        from ._figures import nearest_figure
+        from ..plotting.nearest import nearest_figure
 
         return nearest_figure(self, X, n_images, width)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _validate
-from . import _starts, domains
+from . import domains, starts
 from .generators import Adapter, adapt, evaluation_mode, modules_of
 from .results import NearestResult
 from .search import nearest
@@ -148,7 +148,7 @@ class GoofScore:
         -------
         matplotlib.figure.Figure
         """
-        from ._figures import score_figure
+        from ..plotting.nearest import score_figure
 
         return score_figure(self, n_images, width)
 
@@ -234,7 +234,7 @@ def _generate(
 
     if not callable(prior):
         _validate.one_of(prior, "prior", ("normal", "uniform"))
-    z = torch.from_numpy(_starts.draw(prior, count, adapter.latent_dim, rng))
+    z = torch.from_numpy(starts.draw(prior, count, adapter.latent_dim, rng))
     z = domain.project(z.to(adapter.device, adapter.dtype))
     outputs = adapter.raw(z, torch.arange(count, device=adapter.device)).cpu().numpy()
     bad = ~np.isfinite(outputs.reshape(count, -1)).all(axis=1)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _validate
-from . import _affine, _race, _starts, domains, lm
-from ._metric import typical_metric
-from ._objective import Objective
-from ._pairs import Status
-from ._targets import as_targets, row_count, warn_of_range
+from . import domains
+from . import starts as _starts
 from .bounds import lower_bounds
 from .domains import Free
 from .generators import Adapter, adapt, evaluation_mode, modules_of
 from .results import STATUS, NearestResult, join
+from .solvers import affine, lm, race
+from .solvers.objective import Objective
+from .solvers.pairs import Status
+from .solvers.typical_metric import typical_metric
+from .targets import as_targets, row_count, warn_of_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -211,7 +213,7 @@ def _settings(
         init=init,
         pool_size=pool_size,
         n_starts=n_starts,
-        method=_validate.one_of(method, "method", _race.METHODS),
+        method=_validate.one_of(method, "method", race.METHODS),
         max_iter=_validate.integer(max_iter, "max_iter"),
         penalty=_validate.number(penalty, "penalty"),
         polish=bool(polish),
@@ -289,8 +291,8 @@ def _search(
             part = generator.select(rows)
             objective = Objective(part, targets[rows], settings.domain, settings.penalty, metric)
             stages.append([])
-            plan = _race.plan(settings.method, settings.max_iter, objective)
-            best = _race.search(objective, starts[rows], plan, stages[-1])
+            plan = race.plan(settings.method, settings.max_iter, objective)
+            best = race.search(objective, starts[rows], plan, stages[-1])
             z[rows] = best.z
             status[rows] = best.status.cpu().numpy()
             n_iter[rows] = best.n_iter.cpu().numpy()
@@ -356,7 +358,7 @@ def _closed_form(
 ) -> NearestResult:
     """Solve a linear generator exactly, in float64."""
     weight, bias = generator.affine
-    z = _affine.solve(weight, bias, wide, settings.domain)
+    z = affine.solve(weight, bias, wide, settings.domain)
     report(len(z))
     outputs = z @ weight.T + bias
     squared = ((outputs - wide) ** 2).sum(axis=1)

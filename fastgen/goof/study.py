@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _validate
-from . import _study_runs as runs
-from ._study_plot import study_figure
+from ..neighbors import nearest_rows
+from ..plotting.study import study_figure
+from . import study_table as runs
 from .overfitting import mre_gap
-from .rows import nearest_rows
 
 if TYPE_CHECKING:
     import xarray

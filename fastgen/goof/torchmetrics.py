@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from fastgen import _validate
-
+from .. import _validate
 from .scores import PlantedResult, planted
 from .search import nearest
 

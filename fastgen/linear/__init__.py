@@ -5,10 +5,10 @@ dimension, ``theory`` the expectations that are known exactly.
 """
 
 from . import theory
-from ._summary import format_table, summarize
 from .estimators import LinearGAN
 from .models import SpikedGaussian
 from .subspace import SubspaceFit, subspace_sweep
+from .summary import format_table, summarize
 from .sweep import sweep
 
 __all__ = [

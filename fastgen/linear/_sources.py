@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _dispatch, _validate
+from .. import _arrays, _validate
 from .models import SpikedGaussian
 
 
@@ -151,4 +151,4 @@ def make_source(data: Any, population_fraction: float) -> ModelSource | ArraySou
         hasattr(data, "__array__") or hasattr(data, "__cuda_array_interface__")
     ):
         return ModelSource(data)
-    return ArraySource(_dispatch.to_host(data), population_fraction)
+    return ArraySource(_arrays.to_host(data), population_fraction)

@@ -10,21 +10,23 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .. import _dispatch
-from . import _alternating, _cuda, _projections, problems
+from . import device as _cuda
+from . import problems
 from ._sources import ArraySource, ModelSource
+from .host import projections, semisupervised
 
-ROWS = _alternating.ROWS
+ROWS = semisupervised.ROWS
 
 PROBLEMS: dict[str, Callable] = {
     "unsupervised": problems.unsupervised,
     "pseudo_supervised": problems.pseudo_supervised,
     "ridge": problems.ridge,
-    "procrustes": _projections.procrustes,
-    "reduced_rank": _projections.reduced_rank,
-    "free_latents": _alternating.free_latents,
-    "lexicographic": _alternating.lexicographic,
-    "penalized": _alternating.penalized,
-    "constrained": _alternating.constrained,
+    "procrustes": projections.procrustes,
+    "reduced_rank": projections.reduced_rank,
+    "free_latents": semisupervised.free_latents,
+    "lexicographic": semisupervised.lexicographic,
+    "penalized": semisupervised.penalized,
+    "constrained": semisupervised.constrained,
 }
 # Problems that start from a random generator.
 _ITERATIVE = ("free_latents", "penalized", "constrained")

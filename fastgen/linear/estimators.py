@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _validate
-from . import _generators
+from . import generators
 from .problems import Options, Trial
 
 PROBLEMS = (
@@ -162,7 +162,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if not x.any():
             found = np.zeros((len(x), k))
         else:
-            found = getattr(_generators, self.problem)(trial, n_supervised)
+            found = getattr(generators, self.problem)(trial, n_supervised)
         closed = not isinstance(found, tuple)
         self.components_, self.converged_, self.n_iter_ = (found, True, 1) if closed else found
         self._n_features_out = k

@@ -13,7 +13,7 @@ import functools
 import numpy as np
 
 from .. import _dispatch
-from . import _path
+from .host import paths
 
 METRICS = ("w2", "projection_error", "train_error", "gain")
 # A direction whose size falls below this share of the largest does not count to a range.
@@ -108,7 +108,7 @@ def unsupervised(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     variance = np.append(0.0, np.cumsum(s**2))[np.minimum(ks, s.size)]
     distinct, where = np.unique(np.minimum(ks, s.size), return_inverse=True)
     target = truth * s
-    nuclear = _path.leading(target, target, None, distinct, trial.options.dtype)[0][where]
+    nuclear = paths.leading(target, target, None, distinct, trial.options.dtype)[0][where]
     return np.stack(
         [
             trial.trace + variance - 2 * nuclear,
@@ -124,11 +124,11 @@ def pseudo_supervised(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     frame = trial.frame(n_pairs)
     dtype = trial.options.dtype
     wide, beyond = ks[ks <= frame.p], ks[ks > frame.p]
-    nuclear, squares = _path.leading(
+    nuclear, squares = paths.leading(
         frame.target, frame.range.coordinates, frame.inverse, wide, dtype
     )
     if beyond.size:
-        more = _path.tall(
+        more = paths.tall(
             frame.square,
             frame.rows,
             beyond - frame.n,
@@ -170,16 +170,16 @@ def ridge(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     factors, squares, train = [], np.empty(ks.size), np.empty(ks.size)
     nuclear = np.empty(ks.size)
     for v, k in enumerate(ks):
-        damped = _path.add_rows(damped, z[done:k].copy())
+        damped = paths.add_rows(damped, z[done:k].copy())
         plain = z[:k] if k <= n else np.linalg.qr(np.vstack([plain, z[done:k]]), mode="r")
         done = k
-        half = _path.solve_right(left, damped)
-        generator = half @ _path.solve_right(plain, damped).T
-        misfit = _path.solve_right(half[len(truth) :], damped, transpose=True)
+        half = paths.solve_right(left, damped)
+        generator = half @ paths.solve_right(plain, damped).T
+        misfit = paths.solve_right(half[len(truth) :], damped, transpose=True)
         squares[v] = (generator[len(truth) :] ** 2).sum()
         train[v] = rho**2 * (misfit**2).sum() / n_pairs
         factors.append(generator[: len(truth)])
-        if len(factors) == _path.LANES or v == ks.size - 1:
+        if len(factors) == paths.LANES or v == ks.size - 1:
             start = v + 1 - len(factors)
             nuclear[start : v + 1] = _dispatch.nuclear_norms(factors, trial.options.dtype)
             factors = []

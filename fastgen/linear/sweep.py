@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _validate
 from .._version import __version__
-from . import _cuda
+from . import device as _cuda
 from ._sources import make_source
 from ._store import SweepStore
 from ._trials import PROBLEMS, ROWS, Plan, run

@@ -10,20 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ._barycenter import MixtureBarycenter, mixture_barycenter
-from ._factors import CovarianceFactor
-from ._floor import FloorLaw, floor_law
-from ._study import ratio_study
-from ._wam import WaMResult, fid, wam
+from .barycenter import MixtureBarycenter, mixture_barycenter
+from .covariances import CovarianceFactor
+from .fid_wam import WaMResult, fid, wam
+from .floor import FloorLaw, floor_law
 from .gaussian import bures, dist_bures_squared, frechet_distance
-from .mixture import (
-    MixtureParameters,
-    MW2Result,
-    gmm_ot_apply_map,
-    gmm_ot_loss,
-    gmm_ot_plan,
-    mw2,
-)
+from .mixture import MixtureParameters, MW2Result, gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan, mw2
+from .ratio import ratio_study
 from .statistics import FeatureStatistics
 
 _SUBMODULES = ("features", "torchmetrics")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgen import _validate
+from .. import _validate
 
 CRITERIA = ("heldout", "aic", "bic")
 _CANDIDATES = (1, 2, 3, 5, 8, 12, 20, 30, 50)
@@ -28,7 +28,7 @@ class Options:
 
     def fit(self, X: np.ndarray, n_components: int, rng: np.random.Generator) -> Any:
         """Fit a mixture to the rows."""
-        from fastgen.mixture import GaussianMixture
+        from ..mixture import GaussianMixture
 
         return GaussianMixture(
             n_components, **dataclasses.asdict(self), random_state=int(rng.integers(2**31))

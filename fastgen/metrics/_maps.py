@@ -12,9 +12,8 @@ import warnings
 
 import numpy as np
 
-from fastgen._dispatch.gaussian import cross_product
-
-from ._factors import Covariance, Root
+from .._dispatch.gaussian import cross_product
+from .covariances import Covariance, Root
 
 _LOG_TWO_PI = float(np.log(2 * np.pi))
 

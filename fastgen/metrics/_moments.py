@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._factors import CovarianceFactor, independent
+from .covariances import CovarianceFactor, independent
 from .gaussian import frechet_distance, same_dimension
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastgen import _validate
-from fastgen._dispatch import to_host
+from .. import _validate
+from .._arrays import to_host
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._backends import backend
-from ._factors import (
+from .._arrays import library
+from .covariances import (
     Covariance,
     CovarianceFactor,
     covariance_list,
@@ -21,7 +21,7 @@ from ._factors import (
     mean_matrix,
     real_array,
 )
-from ._pairs import PairParts, mean_costs, squared_gap
+from .engines.host import PairParts, mean_costs, squared_gap
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -65,15 +65,15 @@ def bures(cov1: Any, cov2: Any, *, dtype: Any = np.float64, n_jobs: int | None =
     >>> round(bures([[2.0, 1.0], [1.0, 2.0]], np.diag([1.0, 3.0])), 10)    # 8 - 2 sqrt(14)
     0.5166852265
     """
-    library = backend(cov1, cov2)
-    if library == "torch":
-        from . import _torch
+    kind = library(cov1, cov2)
+    if kind == "torch":
+        from .engines import tensors
 
-        return _torch.bures(cov1, cov2)
-    if library == "cupy":
-        from . import _device
+        return tensors.bures(cov1, cov2)
+    if kind == "cupy":
+        from .engines import device
 
-        return _device.bures(cov1, cov2)
+        return device.bures(cov1, cov2)
     return _host_bures(operand(cov1, "cov1"), operand(cov2, "cov2"), dtype, n_jobs)
 
 
@@ -116,15 +116,15 @@ def frechet_distance(
     >>> round(frechet_distance([0.0, 0.0], np.eye(2), [3.0, 4.0], 4 * np.eye(2)), 12)
     27.0
     """
-    library = backend(mean1, cov1, mean2, cov2)
-    if library == "torch":
-        from . import _torch
+    kind = library(mean1, cov1, mean2, cov2)
+    if kind == "torch":
+        from .engines import tensors
 
-        return _torch.frechet_distance(mean1, cov1, mean2, cov2)
-    if library == "cupy":
-        from . import _device
+        return tensors.frechet_distance(mean1, cov1, mean2, cov2)
+    if kind == "cupy":
+        from .engines import device
 
-        return _device.frechet_distance(mean1, cov1, mean2, cov2)
+        return device.frechet_distance(mean1, cov1, mean2, cov2)
     means = [real_array(mean1, "mean1"), real_array(mean2, "mean2")]
     operands = [operand(cov1, "cov1"), operand(cov2, "cov2")]
     for mean, (covariances, _), name in zip(means, operands, ("mean1", "mean2"), strict=True):
@@ -176,15 +176,15 @@ def dist_bures_squared(
     array([[ 0.],
            [10.]])
     """
-    library = backend(m_s, m_t, C_s, C_t)
-    if library == "torch":
-        from . import _torch
+    kind = library(m_s, m_t, C_s, C_t)
+    if kind == "torch":
+        from .engines import tensors
 
-        return _torch.dist_bures_squared(m_s, m_t, C_s, C_t)
-    if library == "cupy":
-        from . import _device
+        return tensors.dist_bures_squared(m_s, m_t, C_s, C_t)
+    if kind == "cupy":
+        from .engines import device
 
-        return _device.dist_bures_squared(m_s, m_t, C_s, C_t)
+        return device.dist_bures_squared(m_s, m_t, C_s, C_t)
     m_s, m_t = mean_matrix(m_s, "m_s"), mean_matrix(m_t, "m_t")
     same_dimension(m_s, m_t, "m_s", "m_t")
     left = covariance_list(C_s, "C_s", n_components=len(m_s), dim=m_s.shape[1])

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from fastgen import _validate
-from fastgen._dispatch import LANE_COLUMNS
-
+from .. import _validate
+from .._arrays import library
+from .._dispatch import LANE_COLUMNS
 from . import _maps, _transport
-from ._backends import backend
-from ._factors import Covariance, covariance_list, mean_matrix, real_array, weight_vector
-from ._pairs import PairParts, bounds, mean_costs
+from .covariances import Covariance, covariance_list, mean_matrix, real_array, weight_vector
+from .engines.host import PairParts, bounds, mean_costs
 from .gaussian import check_dtype, dist_bures_squared, same_dimension
 
 # Bounds take an eigenproblem per component, and spare about half of the pairs: they pay where the
@@ -207,7 +206,7 @@ def mw2(
     110.5572809
     """
     _validate.one_of(method, "method", ("auto", "dense", "lazy"))
-    if backend(*fields(gmm1, "gmm1")[:3], *fields(gmm2, "gmm2")[:3]) != "numpy":
+    if library(*fields(gmm1, "gmm1")[:3], *fields(gmm2, "gmm2")[:3]) != "numpy":
         return _mw2_device(gmm1, gmm2)
     first, second = parse(gmm1, "gmm1"), parse(gmm2, "gmm2")
     same_dimension(first.means_, second.means_, "means of gmm1", "means of gmm2")
@@ -264,10 +263,10 @@ def _bounds_pay(first: Parsed, second: Parsed) -> bool:
 def _mw2_device(gmm1: Any, gmm2: Any) -> MW2Result:
     """Dense costs where the arrays live, the plan on the host."""
     (w1, m1, c1, _), (w2, m2, c2, _) = fields(gmm1, "gmm1"), fields(gmm2, "gmm2")
-    if backend(w1, m1, c1, w2, m2, c2) == "torch":
-        from . import _torch as module
+    if library(w1, m1, c1, w2, m2, c2) == "torch":
+        from .engines import tensors as module
     else:
-        from . import _device as module
+        from .engines import device as module
     costs = module.dist_bures_squared(m1, m2, c1, c2)
     value, plan = module.transport(w1, w2, costs)
     between = module.mean_costs(m1, m2)
@@ -307,7 +306,7 @@ def parse(gmm: Any, name: str) -> Parsed:
 
 
 def _host(array: Any) -> np.ndarray:
-    from fastgen._dispatch import to_host
+    from .._arrays import to_host
 
     return to_host(array)
 
@@ -427,7 +426,7 @@ def gmm_ot_apply_map(
 
 
 def _gmm_ot(m_s, m_t, C_s, C_t, w_s, w_t):
-    if backend(m_s, m_t, C_s, C_t, w_s, w_t) != "numpy":
+    if library(m_s, m_t, C_s, C_t, w_s, w_t) != "numpy":
         found = _mw2_device((w_s, m_s, C_s), (w_t, m_t, C_t))
         p, q = parse_weights(w_s, w_t, found.costs.shape)
         solved = _transport.solve(p, q, np.asarray(_host(found.costs), dtype=np.float64))

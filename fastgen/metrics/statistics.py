@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 
-from fastgen import _validate
-from fastgen._dispatch import to_host
-from fastgen._files import replacing
-
-from ._factors import full, real_array
+from .. import _validate
+from .._arrays import to_host
+from .._files import read_npz, replacing
 from ._moments import centre, scatter
-
-__all__ = ["FeatureStatistics", "read_npz"]
-
-_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip archive, and of an empty one
+from .covariances import full, real_array
 
 
 class FeatureStatistics:
@@ -245,42 +238,3 @@ class FeatureStatistics:
                 raise ValueError(f"n of {path} must be a number of samples above 1, got {n}")
             found.n_samples, found._scatter = int(n), sigma * (int(n) - 1)
         return found
-
-
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read all arrays of a .npz file, never running code from it.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    dict of str to ndarray
-
-    Raises
-    ------
-    ValueError
-        If the file is no .npz file, is damaged, or holds pickled objects.
-    OSError
-        If it cannot be opened.
-    """
-    name = os.fspath(path)
-    with open(name, "rb") as file:
-        if file.read(4) not in _MAGIC:
-            raise ValueError(f"{name} is not a .npz file, or is damaged; write it again")
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            if "allow_pickle" in str(error):
-                raise ValueError(
-                    f"{name} holds pickled Python objects, which are never loaded because they can "
-                    "run code; save numeric arrays with numpy.savez"
-                ) from error
-            raise ValueError(f"{name} is damaged: {error}; write it again") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # a member that is no .npy file comes as bytes
-            raise ValueError(f"{name} must hold arrays only, got {key!r}; use numpy.savez")
-    return arrays

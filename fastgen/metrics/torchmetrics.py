@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from fastgen import _validate
-
-from ._wam import WaMResult, fid, wam
+from .. import _validate
 from .features import ModuleFeatures
+from .fid_wam import WaMResult, fid, wam
 from .statistics import FeatureStatistics
 
 try:

@@ -11,7 +11,7 @@ from typing import Any
 _MODULES = {
     "GaussianMixture": "gaussian",
     "NonparametricMixture": "nonparametric",
-    "select_components": "nonparametric",
+    "select_components": "selection",
 }
 
 __all__ = ["GaussianMixture", "NonparametricMixture", "select_components"]

@@ -13,10 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from .. import _dispatch, _validate
+from .. import _arrays, _validate
 from .._dispatch import em as kernels
-from . import _em, _start
-from ._engines import Device, Host
+from . import _start, em
+from .engines import Device, Host
 
 if TYPE_CHECKING:
     from .gaussian import GaussianMixture
@@ -35,7 +35,7 @@ def opened(model: GaussianMixture, X: Any, *, reset: bool) -> Iterator[Host | De
         return
     rows = validate_data(
         model,
-        _dispatch.to_host(X),
+        _arrays.to_host(X),
         reset=reset,
         dtype=np.float64 if dtype == np.float64 else [np.float64, np.float32],
         order="C",
@@ -77,11 +77,11 @@ def _check_size(largest: float) -> None:
 
 def options(model: GaussianMixture) -> tuple[str, float]:
     """Return covariance type and regularisation."""
-    kind = _validate.one_of(model.covariance_type, "covariance_type", _em.COVARIANCE_TYPES)
+    kind = _validate.one_of(model.covariance_type, "covariance_type", em.COVARIANCE_TYPES)
     return kind, _validate.number(model.reg_covar, "reg_covar")
 
 
-def start(model: GaussianMixture, data: Host | Device, rng: np.random.RandomState) -> _em.Mixture:
+def start(model: GaussianMixture, data: Host | Device, rng: np.random.RandomState) -> em.Mixture:
     """Where EM starts: what the user gave, and moments of starting responsibilities."""
     kind, reg = options(model)
     method = _validate.one_of(model.init_params, "init_params", _start.METHODS)
@@ -99,14 +99,14 @@ def start(model: GaussianMixture, data: Host | Device, rng: np.random.RandomStat
         near = None if means is None else means - data.to_numpy(data.origin)
         rows = data.to_numpy(data.rows)
         shares = _start.responsibilities(rows, n_components, method, rng, near)
-        found = _em.moments(data, data.xp.asarray(shares), kind)
+        found = em.moments(data, data.xp.asarray(shares), kind)
         parts = (found.weights, found.means, found.covariances)
         given = tuple(f if g is None else g for f, g in zip(parts, given, strict=True))
-    found = _em.Moments(*(data.xp.asarray(value) for value in given))
-    return _em.mixture_of(data, found, kind, reg)
+    found = em.Moments(*(data.xp.asarray(value) for value in given))
+    return em.mixture_of(data, found, kind, reg)
 
 
-def current(model: GaussianMixture, data: Host | Device) -> _em.Mixture:
+def current(model: GaussianMixture, data: Host | Device) -> em.Mixture:
     """Build the mixture of the fitted attributes."""
     xp = data.xp
     kind, reg = options(model)
@@ -114,15 +114,15 @@ def current(model: GaussianMixture, data: Host | Device) -> _em.Mixture:
     factors = np.asarray(model.precisions_cholesky_)
     if kind in ("full", "tied"):
         factors = np.ascontiguousarray(factors.swapaxes(-1, -2))
-    found = _em.Moments(
+    found = em.Moments(
         xp.asarray(model.weights_),
         xp.asarray(model.means_),
-        _em.regularised(xp, covariances, -reg, kind),
+        em.regularised(xp, covariances, -reg, kind),
     )
-    return _em.Mixture(kind, found, covariances, xp.asarray(factors))
+    return em.Mixture(kind, found, covariances, xp.asarray(factors))
 
 
-def publish(model: GaussianMixture, data: Host | Device, mixture: _em.Mixture) -> None:
+def publish(model: GaussianMixture, data: Host | Device, mixture: em.Mixture) -> None:
     """Set the parameters of a mixture as attributes, in NumPy arrays."""
     model.weights_ = data.to_numpy(mixture.weights)
     model.means_ = data.to_numpy(mixture.means)
@@ -132,7 +132,7 @@ def publish(model: GaussianMixture, data: Host | Device, mixture: _em.Mixture) -
     model.precisions_cholesky_ = factors.swapaxes(-1, -2) if full else factors
 
 
-def fit(model: GaussianMixture, data: Host | Device) -> _em.Mixture:
+def fit(model: GaussianMixture, data: Host | Device) -> em.Mixture:
     """Run EM from every start, publish the best and return it."""
     options(model)
     tol = _validate.number(model.tol, "tol")
@@ -163,19 +163,19 @@ def fit(model: GaussianMixture, data: Host | Device) -> _em.Mixture:
 
 def iterate(
     data: Host | Device,
-    mixture: _em.Mixture,
+    mixture: em.Mixture,
     last: float,
     tol: float,
     max_iter: int,
     reg_covar: float,
-) -> tuple[list[float], bool, _em.Mixture]:
+) -> tuple[list[float], bool, em.Mixture]:
     """E- and M-steps until the likelihood, ``last`` at the start, changes by less than ``tol``."""
     kind = mixture.covariance_type
     bounds: list[float] = []
     for _ in range(max_iter):
         bound, shares = data.expectation(mixture)
-        found = _em.moments(data, shares, kind, mixture.moments)
-        mixture = _em.mixture_of(data, found, kind, reg_covar)
+        found = em.moments(data, shares, kind, mixture.moments)
+        mixture = em.mixture_of(data, found, kind, reg_covar)
         bounds.append(bound)
         if abs(bound - last) < tol:
             return bounds, True, mixture
@@ -200,7 +200,7 @@ def _warn(model: GaussianMixture) -> None:
             "n_components or try other starts (random_state, n_init)",
             stacklevel=4,
         )
-    least = _em.smallest_eigenvalues(model.covariance_type, model.precisions_cholesky_)
+    least = em.smallest_eigenvalues(model.covariance_type, model.precisions_cholesky_)
     flat = np.flatnonzero(least < 2 * model.reg_covar)
     if flat.size:
         held = ", ".join(f"{count:.3g}" for count in counts[flat][:8])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _dispatch
+from .. import _arrays
 from .._dispatch import smoothing
 
 # Log densities are not followed below this (Levine, Hunter and Chauveau's own guard).
@@ -277,7 +277,7 @@ class Engine:
 
 def host(array: Any) -> np.ndarray:
     """Bring an array of any device to the host."""
-    return np.asarray(_dispatch.to_host(array))
+    return np.asarray(_arrays.to_host(array))
 
 
 def log(weights: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _em
+from . import em
 
 METHODS = ("kmeans", "k-means++", "random")
 
@@ -32,7 +32,7 @@ def responsibilities(
     else:
         seeds, _ = kmeans_plusplus(X, n_components, random_state=rng)
         labels = pairwise_distances_argmin(X, seeds)
-    return _em.one_hot(labels, n_components)
+    return em.one_hot(labels, n_components)
 
 
 def given_weights(value: Any, n_components: int) -> np.ndarray | None:
@@ -69,7 +69,7 @@ def given_covariances(
     if covariance_type in ("diag", "spherical"):
         if (precisions <= 0).any():
             raise ValueError(f"precisions_init must be positive, got {precisions.min():g}")
-        return _em.regularised(np, 1 / precisions, -reg_covar, covariance_type)
+        return em.regularised(np, 1 / precisions, -reg_covar, covariance_type)
     transposed = precisions.swapaxes(-1, -2)
     if np.abs(precisions - transposed).max() > 1e-7 * np.abs(precisions).max():
         raise ValueError("precisions_init must be symmetric; pass (P + P.T) / 2")
@@ -79,7 +79,7 @@ def given_covariances(
             f"precisions_init must be positive definite, got a smallest eigenvalue of {smallest:g}"
         )
     covariances = np.linalg.inv(0.5 * (precisions + transposed))
-    return _em.regularised(np, covariances, -reg_covar, covariance_type)
+    return em.regularised(np, covariances, -reg_covar, covariance_type)
 
 
 def _array(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:

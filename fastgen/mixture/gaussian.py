@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _validate
-from . import _em, _fitting
+from . import _fitting, em
 
 __all__ = ["GaussianMixture"]
 
@@ -235,10 +235,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             n = len(data.rows)
             seen = n if first else self.n_samples_seen_ + n
             bound, shares = data.expectation(mixture)
-            found = _em.moments(data, shares, kind, mixture.moments)
+            found = em.moments(data, shares, kind, mixture.moments)
             if not first:
-                found = _em.merge(data.xp, mixture.moments, found, (n / seen) ** decay, kind)
-            _fitting.publish(self, data, _em.mixture_of(data, found, kind, reg))
+                found = em.merge(data.xp, mixture.moments, found, (n / seen) ** decay, kind)
+            _fitting.publish(self, data, em.mixture_of(data, found, kind, reg))
         self.n_samples_seen_ = seen
         self.n_iter_ = 1 if first else self.n_iter_ + 1
         self.lower_bound_ = bound
@@ -270,8 +270,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             kind, reg = _fitting.options(self)
             mixture = _fitting.current(self, data)
             bound, shares = data.expectation(mixture)
-            found = _em.moments(data, shares, kind, mixture.moments)
-            _fitting.publish(new, data, _em.mixture_of(data, found, kind, reg))
+            found = em.moments(data, shares, kind, mixture.moments)
+            _fitting.publish(new, data, em.mixture_of(data, found, kind, reg))
             new.n_samples_seen_ = len(data.rows)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
@@ -407,7 +407,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return roots**2
 
     def _n_parameters(self) -> int:
-        return _em.n_parameters(*self.means_.shape, self.covariance_type)
+        return em.n_parameters(*self.means_.shape, self.covariance_type)
 
     def _posterior(self, X: Any) -> tuple[Any, Any, Any]:
         """Log likelihoods (n,), responsibilities (K, n) and likely components (n,)."""

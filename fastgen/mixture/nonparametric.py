@@ -14,12 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _validate
 from . import _evaluation, _nonparametric, _smoothing
-from ._selection import select_components
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["NonparametricMixture", "select_components"]
 
 # Fewer rows than this are no component.
 _EMPTY = 1e-6
@@ -442,7 +439,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         matplotlib.figure.Figure
             Save it with :func:`fastgen.plotting.save_figure`.
         """
-        from ._plot import density_figure
+        from ..plotting.densities import density_figure
 
         check_is_fitted(self)
         return density_figure(self.grid_, self.densities_, self.weights_, self.blocks_, width=width)

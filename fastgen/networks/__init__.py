@@ -12,9 +12,17 @@ _MODULES = {
     "MixtureNorm1d": "mixture_norm",
     "MixtureNorm2d": "mixture_norm",
     "convert_batchnorm": "mixture_norm",
+    "read_weights": "weights",
+    "write_weights": "weights",
 }
 
-__all__ = ["MixtureNorm1d", "MixtureNorm2d", "convert_batchnorm"]
+__all__ = [
+    "MixtureNorm1d",
+    "MixtureNorm2d",
+    "convert_batchnorm",
+    "read_weights",
+    "write_weights",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,145 @@
+"""Which library an array is of, where it lies, and how to bring it to the host.
+
+These questions are asked here and nowhere else, so that a new array library or a new kind of device
+is met in one file. Nothing here imports torch or CuPy unless an array of theirs has been given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def library(*values: Any) -> str:
+    """Name the array library that the values belong to.
+
+    Parameters
+    ----------
+    *values : arrays, lists of arrays, or objects that hold one in ``array``
+        A `fastgen.metrics.CovarianceFactor` is such an object.
+
+    Returns
+    -------
+    {"numpy", "torch", "cupy"}
+        "numpy" also for lists of numbers and whatever else NumPy reads.
+
+    Raises
+    ------
+    TypeError
+        If torch tensors and CuPy arrays are mixed.
+    """
+    found = {_library(value) for value in values} - {None}
+    if len(found) > 1:
+        raise TypeError(
+            "arrays must all be torch tensors or all CuPy arrays, got both; convert one with "
+            "torch.from_dlpack"
+        )
+    return found.pop() or "numpy" if found else "numpy"
+
+
+def _library(value: Any) -> str | None:
+    value = getattr(value, "array", value)
+    if isinstance(value, list | tuple):
+        return next((name for name in map(_library, value) if name), None)
+    if is_tensor(value):
+        return "torch"
+    return "cupy" if hasattr(value, "__cuda_array_interface__") else None
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a torch tensor, asked without importing torch."""
+    return hasattr(value, "requires_grad")
+
+
+def on_device(value: Any) -> bool:
+    """Whether ``value`` is an array in the memory of a CUDA device, of CuPy or of torch."""
+    if is_tensor(value):
+        return bool(value.is_cuda)
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def detached(value: Any) -> Any:
+    """Take a torch tensor out of its graph, so that other libraries read it where it is."""
+    return value.detach() if is_tensor(value) else value
+
+
+def to_host(value: Any) -> Any:
+    """Bring a CuPy array or a torch tensor to the host; leave anything else as it is.
+
+    NumPy has no bfloat16: such tensors come as float32, which holds all of their values.
+    """
+    if is_tensor(value):
+        value = value.detach().cpu()
+        return value.float().numpy() if str(value.dtype) == "torch.bfloat16" else value.numpy()
+    if hasattr(value, "__cuda_array_interface__"):
+        return value.get()
+    return value
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """Return ``value`` as a NumPy array, brought to the host if it is elsewhere."""
+    return np.asarray(to_host(value))
+
+
+def namespace(*values: Any) -> ModuleType:
+    """Return CuPy if one of the values is CuPy's, else NumPy.
+
+    Parameters
+    ----------
+    *values : as for `library`
+    """
+    if library(*values) != "cupy":
+        return np
+    import cupy
+
+    return cupy
+
+
+def require_device(what: str = 'device="cuda"') -> ModuleType:
+    """Return CuPy, after making sure that there is a device for it.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, for the message.
+
+    Raises
+    ------
+    ImportError
+        If CuPy is not installed.
+    RuntimeError
+        If there is no CUDA device.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(
+            f'{what} needs CuPy: pip install "fastgen[cuda13]" (or "fastgen[cuda12]")'
+        ) from error
+    if not cupy.cuda.is_available():
+        raise RuntimeError(
+            f"{what} needs a CUDA device, CuPy found no driver or no GPU; pass NumPy arrays, or "
+            'device="cpu", to run on the CPU'
+        )
+    return cupy
+
+
+@contextlib.contextmanager
+def array_library(array: Any) -> Iterator[Any]:
+    """Yield CuPy with the device of ``array`` as the current one, NumPy for arrays of the host.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        As `require_device`, for an array that lies on a device.
+    """
+    if not on_device(array):
+        yield np
+        return
+    cupy = require_device("an array on a CUDA device")
+    with cupy.asarray(detached(array)).device:
+        yield cupy

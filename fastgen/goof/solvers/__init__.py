@@ -1,0 +1,1 @@
+"""Solvers of the search for nearest points, one file each."""

@@ -1,0 +1,81 @@
+"""The mean of ``J^T J`` over a generator's prior: curvature shared by all searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import starts
+from ..domains import Free
+from ..generators import Adapter
+from .objective import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_COUNT = 16  # latents averaged over; each costs k tangents
+_LARGEST = 256  # latent coordinates; beyond, tangents cost more than the pool of starts
+
+
+class Metric:
+    """A symmetric positive semidefinite matrix (k, k), and its inverses for several dampings."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix = matrix
+        self._inverses: dict[float, Tensor | None] = {}
+
+    def inverse(self, damping: float) -> Tensor | None:
+        """Return the inverse with ``damping`` times its mean diagonal added, None if singular."""
+        if damping not in self._inverses:
+            self._inverses[damping] = _inverse(self._matrix, damping)
+        return self._inverses[damping]
+
+
+def _inverse(matrix: Tensor, damping: float) -> Tensor | None:
+    import torch
+
+    damped = matrix.clone()
+    damped.diagonal().add_(damping * matrix.diagonal().mean())
+    factor, info = torch.linalg.cholesky_ex(damped)
+    return None if info else torch.cholesky_inverse(factor)
+
+
+def typical_metric(
+    generator: Adapter,
+    prior: str | Callable,
+    domain: Free,
+    penalty: float,
+    rng: np.random.Generator,
+) -> Metric | None:
+    """Return the mean over latents of the prior, or None where it says nothing.
+
+    It depends on the generator with its conditions and on the options, not on the targets: a search
+    is the same whatever its batch mates.
+    """
+    import torch
+
+    k = generator.latent_dim
+    if k > _LARGEST:
+        return None
+    z = torch.from_numpy(starts.draw(prior, _COUNT, k, rng))
+    z = domain.project(z.to(generator.device, generator.dtype))
+    if generator.cond is not None:
+        generator = generator.select(_spread(generator.cond))
+    objective = Objective(generator, z.new_zeros(_COUNT, generator.output_dim), domain, penalty)
+    rows = torch.arange(_COUNT, device=z.device)
+    mean = objective.normal_matrix(z, rows, coarse=objective.coarse).mean(0)
+    scale = mean.diagonal().mean()
+    return Metric(mean) if scale > 0 and scale.isfinite() else None
+
+
+def _spread(cond: Tensor) -> Tensor:
+    """Return rows whose conditions are spread over the distinct ones."""
+    import torch
+
+    _, inverse = torch.unique(cond, dim=0, return_inverse=True)
+    n_distinct = int(inverse.max()) + 1
+    first = inverse.new_full((n_distinct,), len(inverse))
+    first.scatter_reduce_(0, inverse, torch.arange(len(inverse), device=inverse.device), "amin")
+    return first[torch.arange(_COUNT, device=first.device) * n_distinct // _COUNT]

@@ -1,0 +1,154 @@
+"""Norms along nested latent dimensions: kernels when small, LAPACK when large.
+
+See ``kernels/cpu/linear_path.py`` for the mathematics of ``leading`` and ``tall``,
+``kernels/cpu/secular.py`` for that of closely spaced k > n.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import blas
+
+from ... import _dispatch
+from ..._dispatch import linear_path
+
+LANES = _dispatch.LANES
+
+
+def solve_right(f: np.ndarray, upper: np.ndarray, transpose: bool = False) -> np.ndarray:
+    """``f @ inv(upper)``, or ``f @ inv(upper.T)``, for an upper triangular matrix."""
+    lower = np.ascontiguousarray(upper).T
+    return blas.dtrsm(
+        1.0, lower, np.ascontiguousarray(f).T, side=0, lower=1, trans_a=int(transpose)
+    ).T
+
+
+def _is_small(cols: int) -> bool:
+    return cols <= _dispatch.LANE_COLUMNS
+
+
+def leading(
+    f: np.ndarray, y: np.ndarray, inverse: np.ndarray | None, ks: np.ndarray, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nuclear norms of ``f[:, :k] @ inverse[:k, :k]``, squared norms of the same with ``y``.
+
+    ``dtype`` is that of small singular values; LAPACK works in float64. ``f`` and ``y`` are upper
+    trapezoidal, ``ks`` ascends; no ``inverse`` is the identity.
+    """
+    nuclear, squares = np.empty(ks.size), np.empty(ks.size)
+    if ks.size == 0:
+        return nuclear, squares
+    limit = ks[-1] if f.shape[0] <= _dispatch.LANE_COLUMNS else _dispatch.LANE_COLUMNS
+    small = int(np.searchsorted(ks, limit, side="right"))
+    if small:
+        top = ks[small - 1]
+        _dispatch.leading_path(
+            *(np.ascontiguousarray(a[:top, :top]) for a in (f, y)),
+            None if inverse is None else np.ascontiguousarray(inverse[:top, :top]),
+            ks[:small],
+            dtype,
+            nuclear[:small],
+            squares[:small],
+        )
+    products = _running_products(f, y, inverse, ks[small:])
+    for v, (product_f, product_y) in enumerate(products, start=small):
+        nuclear[v] = _dispatch.nuclear_lapack(product_f)
+        squares[v] = np.einsum("ij,ij->", product_y, product_y)
+    return nuclear, squares
+
+
+def _running_products(f, y, inverse, ks):
+    """Yield the leading products, each the one before plus the columns between the two k."""
+    product_f, product_y = np.zeros(f.shape), np.zeros(y.shape)
+    done = 0
+    for k in ks:
+        if inverse is None:
+            product_f, product_y = f, y
+        else:
+            product_f[:, :k] += f[:, done:k] @ inverse[done:k, :k]
+            product_y[:, :k] += y[:, done:k] @ inverse[done:k, :k]
+        done = k
+        yield product_f[:k, :k], product_y[:k, :k]
+
+
+def tall(
+    r: np.ndarray,
+    rows: np.ndarray,
+    counts: np.ndarray,
+    f: np.ndarray,
+    y: np.ndarray,
+    dtype: np.dtype,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nuclear norms of ``f inv(R)`` and squared norms of ``y inv(R)`` as rows join R's factor.
+
+    ``r`` (n, n) is the triangular factor before any of ``rows`` (m, n) is added; ``counts`` says
+    after how many rows each value is wanted (ascending). ``f`` and ``y`` are upper trapezoidal.
+    """
+    nuclear, squares = np.empty(counts.size), np.empty(counts.size)
+    if len(f) == 0:
+        nuclear[:], squares[:] = 0.0, 0.0
+        return nuclear, squares
+    r, rows = r.copy(), rows.copy()
+    done = 0
+    for run, dense in linear_path.dense_runs(counts, len(r)):
+        between = rows[done : counts[run][-1]]
+        out = nuclear[run], squares[run]
+        if dense:
+            linear_path.dense_path(r, between, counts[run] - done, f, y, *out)
+        elif _is_small(len(f)) and _is_small(len(r)):
+            _dispatch.tall_path(r, between, counts[run] - done, f, y, dtype, *out)
+        else:
+            r = _tall_gram(r, between, counts[run] - done, f, y, *out)
+        done = counts[run][-1]
+    return nuclear, squares
+
+
+def _tall_gram(r, rows, counts, f, y, nuclear, squares):
+    """Gram matrices of f inv(R), from the last count down, each the next plus positive updates.
+
+    ``inv(R_k^T R_k) - inv(R_l^T R_l) = U U^T`` for l > k with U from the rows between. Going up in
+    k would subtract and lose digits below the peak. Where the Gram matrix is too coarse, the SVD.
+    Returns R after the last count.
+    """
+    start_r, both = r, np.vstack([f, y])
+    steps = np.diff(counts, prepend=0)
+    updates, fresh = [], {}
+    for v, count in enumerate(counts):
+        block = rows[count - steps[v] : count]
+        if v and len(block) > len(r):  # cheaper to start again than to carry the update
+            updates.append(None)
+            fresh[v - 1] = solve_right(both, r)
+        elif v:
+            half = solve_right(block, r)
+            inner = np.linalg.cholesky(np.eye(len(block)) + half @ half.T)
+            back = solve_right(half, r, transpose=True)
+            updates.append(blas.dtrsm(1.0, inner, both @ back.T, side=1, lower=1, trans_a=1))
+        r = add_rows(r.copy(), block.copy())
+    fresh[counts.size - 1] = solve_right(both, r)
+    coarse = []
+    for v in range(counts.size - 1, -1, -1):
+        change = fresh[v] if v in fresh else updates[v]
+        if v in fresh:
+            gram, square = np.zeros((len(f), len(f))), 0.0
+        gram += change[: len(f)] @ change[: len(f)].T
+        square += float(np.einsum("ij,ij->", change[len(f) :], change[len(f) :]))
+        squares[v] = square
+        value = _dispatch.nuclear_from_gram(gram)
+        if value is None:
+            coarse.append(v)
+        else:
+            nuclear[v] = value
+    last_r, r, done = r, start_r, 0
+    for v in reversed(coarse):
+        r = add_rows(r.copy(), rows[done : counts[v]].copy())
+        done = counts[v]
+        nuclear[v] = np.linalg.svd(solve_right(f, r), compute_uv=False).sum()
+    return last_r
+
+
+def add_rows(r: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """QR factor of ``r`` with more rows: rotations for a few, LAPACK for many."""
+    if len(rows) * 16 < len(r):
+        _dispatch.add_rows(r, rows)
+        return r
+    return np.linalg.qr(np.vstack([r, rows]), mode="r")

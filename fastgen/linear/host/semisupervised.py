@@ -1,0 +1,209 @@
+"""The semi-supervised problems: free latents (P2), a penalty (P3), a constraint (P4).
+
+The iterative ones return (len(ROWS), len(ks)): the metrics, then whether the cell converged and in
+how many steps. G is kept in the principal axes of the data, where every iterate beyond the start
+lies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ... import _dispatch
+from ..problems import METRICS, RANK_TOLERANCE, Trial, nested_range, pseudo_supervised
+from . import paths
+
+ROWS = (*METRICS, "converged", "n_iter")
+
+
+@dataclasses.dataclass
+class Axes:
+    """Principal axes (d, r) of the data, their standard deviations and the data along them."""
+
+    basis: np.ndarray
+    root: np.ndarray
+    x: np.ndarray
+    truth: np.ndarray
+    rest: float
+
+    @classmethod
+    def of(cls, trial: Trial) -> Axes:
+        """Return the axes of a trial's data, computed once."""
+        if not hasattr(trial, "_axes"):
+            n = trial.x.shape[1]
+            u, s, vt = np.linalg.svd(trial.x / np.sqrt(n), full_matrices=False)
+            r = max(1, int((s > RANK_TOLERANCE * s[0]).sum()))
+            basis = np.ascontiguousarray(u[:, :r])
+            truth, _, rest = _dispatch.linear_frame().seen(basis, trial.factor)
+            x = np.sqrt(n) * s[:r, None] * vt[:r]
+            trial._axes = cls(basis, s[:r], x, truth, rest)
+        return trial._axes
+
+    def projection_error(self, g: np.ndarray) -> float:
+        """Variance of the truth outside the range of g (r, q), of full rank."""
+        r, q = g.shape
+        if q >= r:
+            return self.rest
+        complement = np.linalg.qr(g, mode="complete")[0][:, q:]
+        return self.rest + float(((self.truth @ complement) ** 2).sum())
+
+
+def _start(trial: Trial, k: int) -> np.ndarray:
+    """First generator (d, k), entries N(0, 1/k), nested over k like the latents."""
+    return trial.starts[:k].T / np.sqrt(k)
+
+
+def _collect(trial: Trial, cells: list[tuple]) -> np.ndarray:
+    """Metrics of the generators g, training errors and outcomes of ``cells``, in order."""
+    axes = Axes.of(trial)
+    out = np.empty((len(ROWS), len(cells)))
+    for begin in range(0, len(cells), paths.LANES):
+        part = cells[begin : begin + paths.LANES]
+        factors = [axes.truth @ cell[0] for cell in part]
+        nuclear = _dispatch.nuclear_norms(factors, trial.options.dtype)
+        for v, (g, train, converged, n_iter, _) in enumerate(part):
+            square = float((g**2).sum())
+            out[:, begin + v] = (
+                trial.trace + square - 2 * nuclear[v],
+                axes.projection_error(g),
+                train,
+                square / trial.trace,
+                converged,
+                n_iter,
+            )
+    return out
+
+
+def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
+    """Solve one cell of P3 (finite weight) or P4 (infinite).
+
+    Returns the generator in the principal axes of the data (rows) and of the latents (columns), the
+    pair error, whether it converged, the steps taken, and the axes (k, p or k) of the columns.
+    """
+    axes = Axes.of(trial)
+    options = trial.options
+    r = len(axes.root)
+    p = min(k, n_pairs)
+    crowded = k - p > r  # then only outside @ outside.T counts, and N need not be formed
+    z = trial.z[:k, :n_pairs]
+    full, upper = np.linalg.qr(z, mode="reduced" if crowded else "complete")
+    left, sigma, right = np.linalg.svd(upper[:p], full_matrices=False)
+    pairs = axes.x[:, :n_pairs]
+    cross = pairs @ right.T
+    unreachable = float(((pairs - cross @ right) ** 2).sum())
+    columns = np.hstack([full[:, :p] @ left, full[:, p:]])
+    start = axes.basis.T @ _start(trial, k)
+    rotated = start @ columns
+    inside, outside = rotated[:, :p], rotated[:, p:]
+    if crowded:
+        outside = np.linalg.qr((start - inside @ columns.T).T, mode="r").T
+    constant = float((axes.root**2).sum())
+    if np.isfinite(weight):
+        weight = weight / n_pairs
+        constant += weight * unreachable
+    g, n_iter, converged = _dispatch.alternating().match_pairs(
+        cross,
+        sigma,
+        axes.root,
+        np.hstack([inside, outside]),
+        weight,
+        constant,
+        options.tol,
+        options.max_iter,
+        np.empty(options.max_iter + 1),
+    )
+    miss = unreachable + float(((cross - g[:, :p] * sigma) ** 2).sum())
+    return g, miss / n_pairs, converged, n_iter, columns
+
+
+def penalized(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
+    """P3: ``weight ||X_s - G Z_s||^2 / n_pairs`` plus W2 to the covariance of all samples."""
+    weight = trial.options.weight
+    return _collect(trial, [match(trial, int(k), n_pairs, weight) for k in ks])
+
+
+def constrained(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
+    """P4: of the generators of minimum pair error, one nearest in W2 to the sample covariance."""
+    low = ks[ks <= n_pairs]
+    out = np.empty((len(ROWS), ks.size))
+    if low.size:  # nothing is left to choose
+        out[: len(METRICS), : low.size] = pseudo_supervised(trial, low, n_pairs)
+        out[len(METRICS) :, : low.size] = [[1.0], [0.0]]
+    high = ks[low.size :]
+    if high.size:
+        cells = [match(trial, int(k), n_pairs, np.inf) for k in high]
+        out[:, low.size :] = _collect(trial, cells)
+    return out
+
+
+def free_latents(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
+    """P2: ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and Z_u, by alternation from G_0."""
+    n = trial.x.shape[1]
+    if n_pairs == n:
+        return pseudo_supervised(trial, ks, n_pairs)
+    return _collect(trial, [alternate(trial, int(k), n_pairs) for k in ks])
+
+
+def alternate(trial: Trial, k: int, n_pairs: int) -> tuple:
+    """Solve one cell of P2; returns what :func:`match` does, the objective over n for the error."""
+    n = trial.x.shape[1]
+    options = trial.options
+    z_free = np.linalg.lstsq(_start(trial, k), trial.x[:, n_pairs:], rcond=None)[0]
+    z_pairs = trial.z[:k, :n_pairs]
+    columns = np.eye(k)
+    if k > n:  # from here on all latents lie in the span of these
+        columns, upper = np.linalg.qr(np.hstack([z_pairs, z_free]))
+        z_pairs, z_free = upper[:, :n_pairs], upper[:, n_pairs:]
+    history = np.empty(options.max_iter)
+    g, n_iter, converged = _dispatch.alternating().free_latents(
+        Axes.of(trial).x,
+        np.ascontiguousarray(z_pairs),
+        np.ascontiguousarray(z_free),
+        options.tol,
+        options.max_iter,
+        history,
+    )
+    return g, history[n_iter - 1] / n, converged, n_iter, columns
+
+
+def lexicographic(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
+    """P2 with unit-variance free latents, the pairs interpolated first, in closed form.
+
+    ``G = X_s pinv(Z_s) + U diag(s / sqrt(n_u)) N^T`` with U, s from ``(I - P_Xs) X_u`` and N in the
+    complement of the paired latents.
+    """
+    d, n = trial.x.shape
+    out = pseudo_supervised(trial, ks, n_pairs)
+    n_free = n - n_pairs
+    added = np.minimum(np.minimum(ks - n_pairs, n_free), d - n_pairs)
+    grown = np.flatnonzero(added > 0)
+    if grown.size == 0:
+        return out
+    frame = trial.frame(n_pairs)
+    basis = frame.range.basis
+    free = trial.x[:, n_pairs:]
+    u, s, _ = np.linalg.svd(free - basis @ (basis.T @ free), full_matrices=False)
+    keep = int((s > RANK_TOLERANCE * np.linalg.norm(free)).sum())
+    space = nested_range(np.hstack([basis, u[:, :keep]]), trial)
+    head = frame.range.coordinates
+    scale = s[:keep] / np.sqrt(n_free)
+    square, done = frame.square, 0
+    factors = []
+    for v in grown:
+        count = int(ks[v]) - n_pairs
+        square = paths.add_rows(square.copy(), frame.rows[done:count].copy())
+        done = count
+        rho = min(int(added[v]), keep)
+        wide = np.hstack([basis @ paths.solve_right(head, square), u[:, :rho] * scale[:rho]])
+        factors.append(trial.factor @ wide)
+        size = float((wide**2).sum())
+        out[0, v] = trial.trace + size
+        out[1, v] = space.projection_error(np.array([basis.shape[1] + rho]))[0]
+        out[3, v] = size / trial.trace
+    for begin in range(0, len(factors), paths.LANES):
+        part = factors[begin : begin + paths.LANES]
+        nuclear = _dispatch.nuclear_norms(part, trial.options.dtype)
+        out[0, grown[begin : begin + len(part)]] -= 2 * nuclear
+    return out
