@@ -141,5 +141,10 @@ def array_library(array: Any) -> Iterator[Any]:
         yield np
         return
     cupy = require_device("an array on a CUDA device")
-    with cupy.asarray(detached(array)).device:
+    with device_of(cupy.asarray(detached(array))):
         yield cupy
+
+
+def device_of(array: Any) -> contextlib.AbstractContextManager:
+    """Return the context in which the device of a CuPy array is the current one."""
+    return array.device

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays, _dispatch, _validate
+from . import _arrays, _validate
+from ._dispatch import threads
 from ._dispatch.nearest_rows import centre_rows, renew_lists, select_rows
 
 _EPS = float(np.finfo(np.float32).eps)
@@ -263,7 +264,7 @@ class _Screen:
                     indices[rows],
                 )
 
-        with _dispatch.single_blas_thread(), joblib.Parallel(n_jobs, require="sharedmem") as run:
+        with threads.single_blas_thread(), joblib.Parallel(n_jobs, require="sharedmem") as run:
             for work, rows, step in ((project, block, _PROJECTED_ROWS), (part, x, _QUERY_ROWS)):
                 run(joblib.delayed(work)(start) for start in range(0, len(rows), step))
 

@@ -90,7 +90,7 @@ class RootTraces(OneThread):
 
     def setup(self, n: int) -> None:
         super().setup(n)
-        from fastgen._dispatch import root_trace
+        from fastgen._dispatch.nuclear import root_trace
 
         self.root_trace = root_trace
         x = np.random.default_rng(SEED).standard_normal((n, 2 * n))

@@ -20,8 +20,9 @@ import scipy.linalg
 import threadpoolctl
 from report import environment_lines, median, write
 
-from fastgen import _dispatch
-from fastgen._dispatch import linear_path as runs
+from fastgen._dispatch import linear as kernels
+from fastgen._dispatch import linear as runs
+from fastgen._dispatch import nuclear as norms
 from fastgen.kernels.cpu import linear_frame, nuclear, secular
 from fastgen.kernels.quadrature import nodes
 from fastgen.linear import SpikedGaussian, problems
@@ -96,8 +97,8 @@ def one_at_a_time(case: Case, counts: np.ndarray) -> tuple[np.ndarray, np.ndarra
     r, rows, _, f, y = case.tall
     out = np.empty(counts.size), np.empty(counts.size)
     arguments = r.copy(), rows[: counts[-1]].copy(), counts, f, y
-    if case.n <= _dispatch.LANE_COLUMNS:
-        _dispatch.tall_path(*arguments, FLOAT64, *out)
+    if case.n <= norms.LANE_COLUMNS:
+        kernels.tall_path(*arguments, FLOAT64, *out)
     else:
         _path._tall_gram(*arguments, *out)
     return out
@@ -125,7 +126,7 @@ def wide_flops(ks: np.ndarray, with_inverse: bool) -> float:
     """Operations of ``_path.leading`` on square leading blocks."""
     total, before = 0.0, 0
     for k in ks.astype(float):
-        if k <= _dispatch.LANE_COLUMNS:
+        if k <= norms.LANE_COLUMNS:
             total += BIDIAGONAL * k**3 + NODE * nodes(FLOAT64)[0].size * k
         else:
             total += (1 + TRIDIAGONAL) * k**3
@@ -154,7 +155,7 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
     after = r.copy()
     linear_frame.absorb_rows(after, block.copy())
     generator = f @ linear_frame.upper_inverse(after)
-    values, _, basis = secular._eigenbasis(generator, _dispatch.GRAM_TOLERANCE)
+    values, _, basis = secular._eigenbasis(generator, norms.GRAM_TOLERANCE)
     steps = updates[::-1, : len(f)] @ basis
     t, weights = secular.axis_nodes(values.min(), values.max() + np.square(steps).sum())
     packed = secular._capacitances(values, steps, t)
@@ -162,7 +163,7 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
     q = t.size
     work = {
         "eigenvectors": (
-            lambda: secular._eigenbasis(generator, _dispatch.GRAM_TOLERANCE),
+            lambda: secular._eigenbasis(generator, norms.GRAM_TOLERANCE),
             (2 + EIGENVECTORS) * n**3,
         ),
         "capacitances": (lambda: secular._capacitances(values, steps, t), m * m / 2 * n * 2 * q),
@@ -187,7 +188,7 @@ def takes_svd(case: Case) -> bool:
     """Whether the Gram matrix of the last k is too coarse for the eigendecomposition."""
     r, rows, _, f, _ = case.tall
     generator = _path.solve_right(f, np.linalg.qr(np.vstack([r, rows]), mode="r"))
-    return _dispatch.nuclear_from_gram(generator @ generator.T) is None
+    return norms.nuclear_from_gram(generator @ generator.T) is None
 
 
 def _absorbed(r: np.ndarray, block: np.ndarray) -> np.ndarray:
@@ -231,9 +232,9 @@ def lapack_shares(n: int, rounds: int) -> tuple[float, ...]:
 def coarse(case: Case) -> int:
     """Number of k <= n, of those timed, whose P1 Gram matrix is too coarse: an SVD is taken."""
     count = 0
-    for k in case.wide[case.wide > _dispatch.LANE_COLUMNS]:
+    for k in case.wide[case.wide > norms.LANE_COLUMNS]:
         product = case.frame.target[:, :k] @ case.frame.inverse[:k, :k]
-        count += _dispatch.nuclear_from_gram(product[:k] @ product[:k].T) is None
+        count += norms.nuclear_from_gram(product[:k] @ product[:k].T) is None
     return count
 
 
@@ -285,7 +286,7 @@ def measure(sizes: tuple[int, ...], rounds: int) -> list[str]:
         paths.append((n, p0, rates[0], p1, rates[1], shared, rate))
         beyond.append((n, case.beyond.size, alone, shared, gap_of(n), each, sparse))
         stages.append((n, rows, q, parts, total))
-        if n <= _dispatch.LANE_COLUMNS:
+        if n <= norms.LANE_COLUMNS:
             shares[n] = lane_shares(n, rounds)
         else:
             measured = lapack_shares(n, repeats)
@@ -353,8 +354,8 @@ def report(peak, paths, beyond, stages, shares, division, worst) -> list[str]:
 
 def prose(stages, shares, division) -> list[str]:
     """One paragraph per regime."""
-    small = {n: s for n, s in shares.items() if n <= _dispatch.LANE_COLUMNS}
-    large = {n: s for n, s in shares.items() if n > _dispatch.LANE_COLUMNS}
+    small = {n: s for n, s in shares.items() if n <= norms.LANE_COLUMNS}
+    large = {n: s for n, s in shares.items() if n > norms.LANE_COLUMNS}
     n_nodes = nodes(FLOAT64)[0].size
     reduction = ", ".join(
         f"n {n} ({64 * n * n / 1024:.0f} KiB): {100 * b / (b + q):.0f} % at "
@@ -380,7 +381,7 @@ def prose(stages, shares, division) -> list[str]:
     return [
         "## Where the rest goes",
         "",
-        f"**k <= n, k <= {_dispatch.LANE_COLUMNS} (P0 and P1).** Eight matrices to a register. "
+        f"**k <= n, k <= {norms.LANE_COLUMNS} (P0 and P1).** Eight matrices to a register. "
         "Share of a nuclear norm that is bidiagonalisation, its rate, and the size of eight "
         f"matrices: {reduction}. It passes twice over what is left of the matrices for every "
         "column, eight operations for two numbers read and one written; over these sizes its rate "
@@ -389,7 +390,7 @@ def prose(stages, shares, division) -> list[str]:
         f"divisions alone take {division * 1e9:.3g} ns. P1 adds rank-one updates of two matrices "
         "per k.",
         "",
-        f"**k <= n, k > {_dispatch.LANE_COLUMNS} (P0 and P1).** A Gram matrix by GEMM, then "
+        f"**k <= n, k > {norms.LANE_COLUMNS} (P0 and P1).** A Gram matrix by GEMM, then "
         "LAPACK's eigenvalues, mostly their reduction to tridiagonal form, half of which is "
         f"symmetric matrices times vectors: {lapack}. The remainder is the iteration on the "
         "tridiagonal matrix. Where the Gram matrix is too coarse, an SVD comes on top, not counted "

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _thread_pools, single_blas_thread
+from .threads import single_blas_thread, thread_pools
 
 # Rows handed to a thread at a time.
 _SHARE = 4096
@@ -29,7 +29,7 @@ def workers() -> Iterator[Run]:
 
     The work is cut without regard to the number of threads, so that it does not change a result.
     """
-    pools = _thread_pools().select(user_api="blas").info()
+    pools = thread_pools().select(user_api="blas").info()
     threads = max((pool["num_threads"] for pool in pools), default=1)
     with single_blas_thread():
         if threads == 1:

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from . import BAND_COLUMNS, LANE_COLUMNS, LANES, nuclear_lapack, root_trace, single_blas_thread
+from .nuclear import BAND_COLUMNS, LANE_COLUMNS, LANES, nuclear_lapack, root_trace
+from .threads import single_blas_thread
 
 # Pairs given to a thread at once: enough that starting it costs nothing beside them.
 _PAIRS_PER_TASK = 8 * LANES

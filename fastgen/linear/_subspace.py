@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.extmath import svd_flip
 
-from .. import _dispatch, _validate
+from .. import _validate
+from .._dispatch import linear as kernels
+from .._dispatch import threads
 from .._version import __version__
 from .sweep import _from_text
 
@@ -90,7 +92,7 @@ def solve(
         moments.append(rest @ rest.T / rest.shape[1])
         constant += np.trace(moments[1])
     history = np.empty(max_iter + 1)
-    w, n_iter, converged = _dispatch.subspace_kernels().subspace_descent(
+    w, n_iter, converged = kernels.subspace_kernels().subspace_descent(
         np.vstack(moments),
         np.ascontiguousarray(seen @ z.T / n_supervised),
         float(constant),
@@ -123,7 +125,7 @@ def run_trial(plan: Plan, index: int) -> tuple[int, np.ndarray]:
     x = u @ z + np.sqrt(plan.noise_variance) * rng.standard_normal((plan.dim, n))
     draw = rng.standard_normal((plan.dim, k))
     out = np.empty((len(METRICS), *plan.shape[:3]))
-    with _dispatch.single_blas_thread():
+    with threads.single_blas_thread():
         for cell in np.ndindex(out.shape[1:]):
             p, share = plan.n_observed[cell[0]], plan.supervision[cell[1]]
             slack = plan.slack[cell[2]]

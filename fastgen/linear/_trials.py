@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .. import _dispatch
+from .._dispatch import linear as kernels
+from .._dispatch import threads
 from . import device as _cuda
 from . import problems
 from ._sources import ArraySource, ModelSource
@@ -65,7 +66,7 @@ def _run_block(
     plan: Plan, trials: Sequence[int], rows: np.ndarray | None = None
 ) -> list[tuple[int, np.ndarray]]:
     if os.getpid() != plan.process:
-        _dispatch.keep_single_blas_thread()
+        threads.keep_single_blas_thread()
     if rows is not None:
         plan = dataclasses.replace(plan, source=plan.source.attached(rows))
     return [(int(trial), _run_trial(plan, int(trial))) for trial in trials]
@@ -108,7 +109,7 @@ def run(plan: Plan, todo: np.ndarray, n_jobs) -> Iterator[tuple[int, np.ndarray]
     if plan.device == "cuda":
         yield from _on_device(plan, todo)
         return
-    with _dispatch.single_blas_thread():
+    with threads.single_blas_thread():
         if plan.work * todo.size < _SERIAL_WORK:
             finished = (_run_block(plan, block) for block in blocks)
         else:
@@ -130,7 +131,7 @@ def _blocks(todo: np.ndarray, largest: int) -> list[np.ndarray]:
 def _on_device(plan: Plan, todo: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Draw on the host, as for the CPU, and run blocks of trials on the device."""
     xp = _cuda.require_device()
-    engine = _dispatch.cuda_kernels()
+    engine = kernels.cuda_kernels()
     for start in range(0, todo.size, _DEVICE_TRIALS):
         block = todo[start : start + _DEVICE_TRIALS]
         found = _cuda.run_trials(

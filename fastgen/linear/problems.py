@@ -12,7 +12,8 @@ import functools
 
 import numpy as np
 
-from .. import _dispatch
+from .._dispatch import linear as kernels
+from .._dispatch import nuclear as norms
 from .host import paths
 
 METRICS = ("w2", "projection_error", "train_error", "gain")
@@ -80,7 +81,7 @@ class Range:
 def nested_range(columns: np.ndarray, trial: Trial) -> Range:
     """Orthonormalise columns in their order, up to the first that depends on those before it."""
     columns = np.ascontiguousarray(columns)
-    return Range(*_dispatch.linear_frame().nested_range(columns, trial.factor, RANK_TOLERANCE))
+    return Range(*kernels.linear_frame().nested_range(columns, trial.factor, RANK_TOLERANCE))
 
 
 class Frame:
@@ -91,7 +92,7 @@ class Frame:
         self.x = np.ascontiguousarray(trial.x[:, :n_pairs])
         self.z = np.ascontiguousarray(trial.z[:, :n_pairs])
         self.p = min(self.z.shape)
-        parts = _dispatch.linear_frame().pairs_frame(self.x, self.z, trial.factor, RANK_TOLERANCE)
+        parts = kernels.linear_frame().pairs_frame(self.x, self.z, trial.factor, RANK_TOLERANCE)
         self.inverse, self.square, self.rows, self.residual = parts[:4]
         self.range = Range(*parts[4:])
         self.target = self.range.truth @ self.range.coordinates
@@ -100,7 +101,7 @@ class Frame:
 def unsupervised(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     """P0: PCA of all samples (``n_pairs`` plays no part)."""
     del n_pairs
-    s, beyond, truth, energy, rest = _dispatch.linear_frame().principal_frame(
+    s, beyond, truth, energy, rest = kernels.linear_frame().principal_frame(
         trial.x, trial.factor, RANK_TOLERANCE
     )
     space = Range(np.empty((0, 0)), np.empty((0, 0)), truth, energy, rest)
@@ -181,7 +182,7 @@ def ridge(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
         factors.append(generator[: len(truth)])
         if len(factors) == paths.LANES or v == ks.size - 1:
             start = v + 1 - len(factors)
-            nuclear[start : v + 1] = _dispatch.nuclear_norms(factors, trial.options.dtype)
+            nuclear[start : v + 1] = norms.nuclear_norms(factors, trial.options.dtype)
             factors = []
     return np.stack(
         [

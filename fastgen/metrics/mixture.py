@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _validate
 from .._arrays import library
-from .._dispatch import LANE_COLUMNS
+from .._dispatch.nuclear import LANE_COLUMNS
 from . import _maps, _transport
 from .covariances import Covariance, covariance_list, mean_matrix, real_array, weight_vector
 from .engines.host import PairParts, bounds, mean_costs

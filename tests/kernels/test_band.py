@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from oracles import bures as naive
 
-from fastgen import _dispatch
 from fastgen._dispatch import gaussian as dispatch
+from fastgen._dispatch import nuclear
 from fastgen.kernels.cpu import band, blas, linear_frame
 from fastgen.metrics import CovarianceFactor, bures, frechet_distance
 from fastgen.metrics import covariances as _factors
@@ -120,19 +120,19 @@ def test_of_nothing_and_of_nan(n):
 
 def test_large_gram_matrices():
     rng = np.random.default_rng(1)
-    n = _dispatch.BAND_COLUMNS + 5
+    n = nuclear.BAND_COLUMNS + 5
     well = symmetric(rng, np.linspace(1, 4, n))[0]
     before = well.copy()
-    assert _dispatch.nuclear_from_gram(well) == pytest.approx(
+    assert nuclear.nuclear_from_gram(well) == pytest.approx(
         np.sqrt(np.linspace(1, 4, n)).sum(), rel=1e-14
     )
     np.testing.assert_array_equal(well, before)
     for spectrum in (np.r_[np.ones(n - 1), 0], np.geomspace(1, 1e-13, n), np.eye(n)[0]):
-        assert _dispatch.nuclear_from_gram(symmetric(rng, spectrum)[0]) is None
-    assert _dispatch.nuclear_from_gram(np.zeros((n, n))) == 0
+        assert nuclear.nuclear_from_gram(symmetric(rng, spectrum)[0]) is None
+    assert nuclear.nuclear_from_gram(np.zeros((n, n))) == 0
     # a tolerance that one lost eigenvalue meets
     almost = symmetric(rng, np.r_[np.ones(n - 1), 0])[0]
-    assert _dispatch.nuclear_from_gram(almost, 1e-8) == pytest.approx(n - 1, rel=1e-9)
+    assert nuclear.nuclear_from_gram(almost, 1e-8) == pytest.approx(n - 1, rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [900, 1600])
@@ -140,7 +140,7 @@ def test_every_width(n):
     spectrum = np.linspace(1, 2, n) ** 2
     q = np.eye(n) - 2 / n  # a reflection
     matrix = np.asfortranarray((q * spectrum) @ q)
-    total, error = _dispatch.root_trace(matrix)
+    total, error = nuclear.root_trace(matrix)
     assert total == pytest.approx(np.sqrt(spectrum).sum(), rel=1e-13)
     assert error < 1e-13 * total
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from oracles import linear as naive
 
-from fastgen import _dispatch
+from fastgen._dispatch import linear as kernels
+from fastgen._dispatch import nuclear as norms
 from fastgen.kernels import quadrature
 from fastgen.kernels.cpu import linear_path
 
@@ -35,7 +36,7 @@ def test_nuclear_norms(rows, cols, dtype):
     tiny = plain[0] * (1e-200 if dtype == "float64" else 1e-30)
     matrices = [*plain, orthogonal, low_rank, graded, huge, tiny, np.zeros((rows, cols))]
     stack = lanes(matrices, dtype)
-    found = _dispatch.nuclear_lanes(stack).ravel()[: len(matrices)]
+    found = norms.nuclear_lanes(stack).ravel()[: len(matrices)]
     expected = naive.nuclear_norms([m.astype(dtype).astype(float) for m in matrices])
     np.testing.assert_allclose(found, expected, rtol=TOLERANCE[dtype], atol=0)
 
@@ -45,7 +46,7 @@ def test_nuclear_norms_nan_stays_in_its_lane():
     expected = naive.nuclear_norms(matrices)
     matrices[3] = matrices[3].copy()
     matrices[3][2, 1] = np.nan
-    found = _dispatch.nuclear_lanes(lanes(matrices, "float64")).ravel()
+    found = norms.nuclear_lanes(lanes(matrices, "float64")).ravel()
     assert np.isnan(found[3])
     np.testing.assert_allclose(np.delete(found, 3), np.delete(expected, 3), rtol=1e-13)
 
@@ -53,7 +54,7 @@ def test_nuclear_norms_nan_stays_in_its_lane():
 def test_nuclear_norms_leaves_its_input_alone():
     stack = lanes(list(np.random.default_rng(0).standard_normal((8, 6, 4))), "float64")
     before = stack.copy()
-    _dispatch.nuclear_lanes(stack)
+    norms.nuclear_lanes(stack)
     np.testing.assert_array_equal(stack, before)
 
 
@@ -63,7 +64,7 @@ def test_padding_does_not_change_a_bit():
     alone[0, :, :, 0] = matrix
     crowded = np.random.default_rng(1).standard_normal((1, 7, 5, 8))
     crowded[0, :, :, 5] = matrix
-    assert _dispatch.nuclear_lanes(alone)[0, 0] == _dispatch.nuclear_lanes(crowded)[0, 5]
+    assert norms.nuclear_lanes(alone)[0, 0] == norms.nuclear_lanes(crowded)[0, 5]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 5e-15), ("float32", 2e-7)])
@@ -78,7 +79,7 @@ def test_nuclear_of_mixed_shapes():
     rng = np.random.default_rng(2)
     shapes = [(3, 7), (7, 3), (1, 1), (5, 5), (2, 9), (9, 1), (4, 4), (6, 2), (8, 8), (1, 6)]
     matrices = [rng.standard_normal(shape) for shape in shapes]
-    found = _dispatch.nuclear_norms(matrices, np.dtype("float64"))
+    found = norms.nuclear_norms(matrices, np.dtype("float64"))
     np.testing.assert_allclose(found, naive.nuclear_norms(matrices), rtol=1e-13)
 
 
@@ -87,12 +88,12 @@ def test_gram_route_gives_way_to_the_svd():
     q = np.linalg.qr(rng.standard_normal((40, 40)))[0]
     well = q * np.linspace(1, 2, 40)
     steep = q * np.logspace(0, -10, 40)
-    assert _dispatch.nuclear_from_gram(well @ well.T) is not None
-    assert _dispatch.nuclear_from_gram(steep @ steep.T) is None
-    assert _dispatch.nuclear_from_gram(np.zeros((3, 3))) == 0
+    assert norms.nuclear_from_gram(well @ well.T) is not None
+    assert norms.nuclear_from_gram(steep @ steep.T) is None
+    assert norms.nuclear_from_gram(np.zeros((3, 3))) == 0
     for matrix in (well, steep, steep[:, :7], 1e150 * well, 1e-150 * well):
         exact = naive.nuclear_norms([matrix])[0]
-        np.testing.assert_allclose(_dispatch.nuclear_lapack(matrix), exact, rtol=1e-12)
+        np.testing.assert_allclose(norms.nuclear_lapack(matrix), exact, rtol=1e-12)
 
 
 def frame(n, r, s, extra, seed):
@@ -112,11 +113,11 @@ def test_leading_path(n, r, s):
     inverse = np.linalg.inv(lower)
     ks = np.unique(np.array([1, 2, n // 2, n - 1, n]).clip(1, n))
     nuclear, squares = np.empty(ks.size), np.empty(ks.size)
-    _dispatch.leading_path(f, y, inverse, ks, np.dtype("float64"), nuclear, squares)
+    kernels.leading_path(f, y, inverse, ks, np.dtype("float64"), nuclear, squares)
     expected = naive.leading_path(f, y, inverse, ks)
     np.testing.assert_allclose(nuclear, expected[0], rtol=1e-11)
     np.testing.assert_allclose(squares, expected[1], rtol=1e-11)
-    _dispatch.leading_path(f, y, None, ks, np.dtype("float64"), nuclear, squares)
+    kernels.leading_path(f, y, None, ks, np.dtype("float64"), nuclear, squares)
     expected = naive.leading_path(f, y, np.eye(n), ks)
     np.testing.assert_allclose(nuclear, expected[0], rtol=1e-12)
     np.testing.assert_allclose(squares, expected[1], rtol=1e-12)
@@ -130,7 +131,7 @@ def test_tall_path(n, r, s):
     square = np.linalg.qr(lower, mode="r")
     counts = np.unique(np.array([0, 1, 2, n, 2 * n, 3 * n]))
     nuclear, squares = np.empty(counts.size), np.empty(counts.size)
-    _dispatch.tall_path(
+    kernels.tall_path(
         square.copy(), z[n:].copy(), counts, f, y, np.dtype("float64"), nuclear, squares
     )
     expected = naive.tall_path(z[:n], z[n:], counts, f, y)
@@ -147,7 +148,7 @@ def test_tall_path_at_the_peak_keeps_the_digits_of_an_svd():
     square = np.linalg.qr(z[:n], mode="r")
     counts = np.arange(5)
     nuclear, squares = np.empty(5), np.empty(5)
-    _dispatch.tall_path(
+    kernels.tall_path(
         square.copy(), z[n:].copy(), counts, f, y, np.dtype("float64"), nuclear, squares
     )
     expected = naive.tall_path(z[:n], z[n:], counts, f, y)

@@ -10,6 +10,7 @@ import pytest
 from oracles import nearest_rows as naive_rows
 from shim import compiler, host, strict
 
+from fastgen import _arrays
 from fastgen import neighbors as door
 from fastgen.kernels.cuda import _load, nearest_rows
 
@@ -36,6 +37,8 @@ class OnDevice:
 
 class Tensor:
     """A tensor that requires gradients, which has to be detached before anything reads it."""
+
+    requires_grad = is_cuda = True
 
     def __init__(self, array):
         self.array = array
@@ -72,7 +75,11 @@ def on_host(request):
     if "gpu" in request.keywords:
         yield
         return
-    with host.numpy_as_cupy(), mock.patch.object(_load, "require_device", return_value=Library()):
+    with (
+        host.numpy_as_cupy(),
+        mock.patch.object(_load, "require_device", return_value=Library()),
+        mock.patch.object(_arrays, "require_device", return_value=Library()),
+    ):
         yield
 
 
@@ -317,7 +324,7 @@ def test_bad_input(x, pool, count, error, message):
 
 def test_without_a_device_the_door_says_so():
     with (
-        mock.patch.object(_load, "require_device", side_effect=RuntimeError("no CUDA device")),
+        mock.patch.object(_arrays, "require_device", side_effect=RuntimeError("no CUDA device")),
         pytest.raises(RuntimeError, match="no CUDA device"),
     ):
         door.nearest_rows(OnDevice(GOOD), GOOD)

@@ -11,7 +11,7 @@ import pytest
 from shim import host
 from shim.formulas import Formulas
 
-from fastgen import _dispatch
+from fastgen._dispatch import linear as kernels
 from fastgen.linear import device as _cuda
 from fastgen.linear import problems, sweep
 from fastgen.linear.device import batch
@@ -243,7 +243,7 @@ def test_a_device_is_required(monkeypatch, available):
 
 def test_sweep_sends_its_trials_to_the_device(monkeypatch, tmp_path):
     monkeypatch.setattr(_cuda, "require_device", lambda: np)
-    monkeypatch.setattr(_dispatch, "cuda_kernels", lambda: Formulas)
+    monkeypatch.setattr(kernels, "cuda_kernels", lambda: Formulas)
     arguments = dict(
         latent_dims=[1, 9, 10, 11, 40],
         n_samples=10,

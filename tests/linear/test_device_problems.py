@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shim import host, strict
 from shim.formulas import Formulas as formulas
 
-from fastgen import _dispatch
+from fastgen._dispatch import linear as kernels
 from fastgen.linear import _trials, sweep
 from fastgen.linear import device as _cuda
 from fastgen.linear.device import batch as _batch
@@ -315,7 +315,7 @@ def device(monkeypatch):
     xp.asnumpy = asnumpy
     monkeypatch.setattr(_cuda, "require_device", lambda: xp)
     engine = strict.StrictEngine(formulas)
-    monkeypatch.setattr(_dispatch, "cuda_kernels", lambda: engine)
+    monkeypatch.setattr(kernels, "cuda_kernels", lambda: engine)
     return sizes
 
 

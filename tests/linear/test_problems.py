@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import linear as naive
 
-from fastgen import _dispatch
+from fastgen._dispatch import nuclear
 from fastgen.linear import problems
 from fastgen.linear.host import projections
 from fastgen.linear.problems import METRICS, Options, Trial
@@ -87,7 +87,7 @@ def test_against_the_oracle(configuration):
 
 @pytest.mark.parametrize("columns", [0, 10**6])
 def test_small_and_large_routes_agree_with_the_oracle(monkeypatch, columns):
-    monkeypatch.setattr(_dispatch, "LANE_COLUMNS", columns)
+    monkeypatch.setattr(nuclear, "LANE_COLUMNS", columns)
     factor, x = spiked(30, 8, 20, 0.1, seed=1)
     check(factor, x, 20, [*range(17, 24), 1, 5, 30, 40, 41, 150, 300], seed=2)
     check(factor, x, 9, [1, 8, 9, 10, 25, 60], seed=3)
@@ -99,7 +99,7 @@ def test_routes_agree_around_their_threshold(monkeypatch):
     z = np.random.default_rng(5).standard_normal((96, 48))
     answers = []
     for columns in (46, 47, 48, 49):
-        monkeypatch.setattr(_dispatch, "LANE_COLUMNS", columns)
+        monkeypatch.setattr(nuclear, "LANE_COLUMNS", columns)
         trial = Trial(factor, x, z, Options(0.1, None, np.dtype("float64")))
         answers.append(problems.pseudo_supervised(trial, ks, 48))
     for other in answers[1:]:

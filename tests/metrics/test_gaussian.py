@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import bures as naive
 
-from fastgen import _dispatch
 from fastgen._dispatch import gaussian as dispatch
+from fastgen._dispatch import nuclear
 from fastgen.metrics import CovarianceFactor, bures, dist_bures_squared, frechet_distance
 from fastgen.metrics.covariances import Covariance, covariance_list, full
 from fastgen.metrics.engines.host import bounds, classes
@@ -403,13 +403,13 @@ def test_large_pairs_fall_back_to_singular_values(monkeypatch):
     x, y = factors(rng, 2, 180, 400, std)
     expected = naive.bures_factors(x, y)
     refused = []
-    original = _dispatch.nuclear_from_gram
+    original = nuclear.nuclear_from_gram
 
     def watched(gram, tolerance):
         refused.append(original(gram, tolerance) is None)
         return original(gram, tolerance)
 
-    monkeypatch.setattr(_dispatch, "nuclear_from_gram", watched)
+    monkeypatch.setattr(nuclear, "nuclear_from_gram", watched)
     found = bures(CovarianceFactor(x), CovarianceFactor(y))
     assert refused == [True]
     assert found == pytest.approx(expected, rel=1e-12)

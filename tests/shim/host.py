@@ -26,6 +26,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from fastgen import _arrays
 from fastgen.kernels import cuda
 from fastgen.kernels.cuda import _load
 
@@ -221,6 +222,8 @@ def numpy_as_cupy() -> Iterator[types.ModuleType]:
     with (
         mock.patch.object(_load, "require_device", return_value=array_module),
         mock.patch.object(_load, "device_of", side_effect=contextlib.nullcontext),
+        mock.patch.object(_arrays, "require_device", return_value=array_module),
+        mock.patch.object(_arrays, "device_of", side_effect=contextlib.nullcontext),
         mock.patch.object(_load, "launch", launch_on_host),
     ):
         yield cuda

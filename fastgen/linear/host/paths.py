@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas
 
-from ... import _dispatch
-from ..._dispatch import linear_path
+from ..._dispatch import linear as kernels
+from ..._dispatch import linear as linear_path
+from ..._dispatch import nuclear as norms
 
-LANES = _dispatch.LANES
+LANES = norms.LANES
 
 
 def solve_right(f: np.ndarray, upper: np.ndarray, transpose: bool = False) -> np.ndarray:
@@ -24,7 +25,7 @@ def solve_right(f: np.ndarray, upper: np.ndarray, transpose: bool = False) -> np
 
 
 def _is_small(cols: int) -> bool:
-    return cols <= _dispatch.LANE_COLUMNS
+    return cols <= norms.LANE_COLUMNS
 
 
 def leading(
@@ -38,11 +39,11 @@ def leading(
     nuclear, squares = np.empty(ks.size), np.empty(ks.size)
     if ks.size == 0:
         return nuclear, squares
-    limit = ks[-1] if f.shape[0] <= _dispatch.LANE_COLUMNS else _dispatch.LANE_COLUMNS
+    limit = ks[-1] if f.shape[0] <= norms.LANE_COLUMNS else norms.LANE_COLUMNS
     small = int(np.searchsorted(ks, limit, side="right"))
     if small:
         top = ks[small - 1]
-        _dispatch.leading_path(
+        kernels.leading_path(
             *(np.ascontiguousarray(a[:top, :top]) for a in (f, y)),
             None if inverse is None else np.ascontiguousarray(inverse[:top, :top]),
             ks[:small],
@@ -52,7 +53,7 @@ def leading(
         )
     products = _running_products(f, y, inverse, ks[small:])
     for v, (product_f, product_y) in enumerate(products, start=small):
-        nuclear[v] = _dispatch.nuclear_lapack(product_f)
+        nuclear[v] = norms.nuclear_lapack(product_f)
         squares[v] = np.einsum("ij,ij->", product_y, product_y)
     return nuclear, squares
 
@@ -96,7 +97,7 @@ def tall(
         if dense:
             linear_path.dense_path(r, between, counts[run] - done, f, y, *out)
         elif _is_small(len(f)) and _is_small(len(r)):
-            _dispatch.tall_path(r, between, counts[run] - done, f, y, dtype, *out)
+            kernels.tall_path(r, between, counts[run] - done, f, y, dtype, *out)
         else:
             r = _tall_gram(r, between, counts[run] - done, f, y, *out)
         done = counts[run][-1]
@@ -133,7 +134,7 @@ def _tall_gram(r, rows, counts, f, y, nuclear, squares):
         gram += change[: len(f)] @ change[: len(f)].T
         square += float(np.einsum("ij,ij->", change[len(f) :], change[len(f) :]))
         squares[v] = square
-        value = _dispatch.nuclear_from_gram(gram)
+        value = norms.nuclear_from_gram(gram)
         if value is None:
             coarse.append(v)
         else:
@@ -149,6 +150,6 @@ def _tall_gram(r, rows, counts, f, y, nuclear, squares):
 def add_rows(r: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """QR factor of ``r`` with more rows: rotations for a few, LAPACK for many."""
     if len(rows) * 16 < len(r):
-        _dispatch.add_rows(r, rows)
+        kernels.add_rows(r, rows)
         return r
     return np.linalg.qr(np.vstack([r, rows]), mode="r")

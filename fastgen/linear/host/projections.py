@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import _dispatch
+from ..._dispatch import nuclear as norms
 from ..problems import Frame, Range, Trial, nested_range, pseudo_supervised
 from . import paths
 
@@ -53,8 +53,8 @@ def _complete(
         columns = np.hstack([space.basis, np.linalg.qr(free)[0]])
         seen = trial.factor @ columns
         rest = float(((trial.factor - seen @ columns.T) ** 2).sum())
-        return float(_dispatch.nuclear_norms([seen], dtype)[0]), rest, 0.0
-    overlap = float(_dispatch.nuclear_norms([trial.factor], dtype)[0])
+        return float(norms.nuclear_norms([seen], dtype)[0]), rest, 0.0
+    overlap = float(norms.nuclear_norms([trial.factor], dtype)[0])
     # G^T G projects on the rows of V and on the d - r latent directions nearest to eye(d, k)
     _, _, vt = np.linalg.svd(free, full_matrices=False)
     kept = free_latent @ vt[: d - r].T
@@ -106,7 +106,7 @@ def _narrow_wide(trial, frame, ks, wide, out):
             squares.append((latent**2).sum())
             errors.append(error)
             train.append((frame.residual[k] + tail) / frame.n)
-        nuclear = _dispatch.nuclear_norms(factors, trial.options.dtype)
+        nuclear = norms.nuclear_norms(factors, trial.options.dtype)
         out[:, group] = _rows(trial, nuclear, np.array(squares), np.array(errors), np.array(train))
 
 

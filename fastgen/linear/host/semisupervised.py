@@ -11,7 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from ... import _dispatch
+from ..._dispatch import linear as kernels
+from ..._dispatch import nuclear as norms
 from ..problems import METRICS, RANK_TOLERANCE, Trial, nested_range, pseudo_supervised
 from . import paths
 
@@ -36,7 +37,7 @@ class Axes:
             u, s, vt = np.linalg.svd(trial.x / np.sqrt(n), full_matrices=False)
             r = max(1, int((s > RANK_TOLERANCE * s[0]).sum()))
             basis = np.ascontiguousarray(u[:, :r])
-            truth, _, rest = _dispatch.linear_frame().seen(basis, trial.factor)
+            truth, _, rest = kernels.linear_frame().seen(basis, trial.factor)
             x = np.sqrt(n) * s[:r, None] * vt[:r]
             trial._axes = cls(basis, s[:r], x, truth, rest)
         return trial._axes
@@ -62,7 +63,7 @@ def _collect(trial: Trial, cells: list[tuple]) -> np.ndarray:
     for begin in range(0, len(cells), paths.LANES):
         part = cells[begin : begin + paths.LANES]
         factors = [axes.truth @ cell[0] for cell in part]
-        nuclear = _dispatch.nuclear_norms(factors, trial.options.dtype)
+        nuclear = norms.nuclear_norms(factors, trial.options.dtype)
         for v, (g, train, converged, n_iter, _) in enumerate(part):
             square = float((g**2).sum())
             out[:, begin + v] = (
@@ -103,7 +104,7 @@ def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
     if np.isfinite(weight):
         weight = weight / n_pairs
         constant += weight * unreachable
-    g, n_iter, converged = _dispatch.alternating().match_pairs(
+    g, n_iter, converged = kernels.alternating().match_pairs(
         cross,
         sigma,
         axes.root,
@@ -157,7 +158,7 @@ def alternate(trial: Trial, k: int, n_pairs: int) -> tuple:
         columns, upper = np.linalg.qr(np.hstack([z_pairs, z_free]))
         z_pairs, z_free = upper[:, :n_pairs], upper[:, n_pairs:]
     history = np.empty(options.max_iter)
-    g, n_iter, converged = _dispatch.alternating().free_latents(
+    g, n_iter, converged = kernels.alternating().free_latents(
         Axes.of(trial).x,
         np.ascontiguousarray(z_pairs),
         np.ascontiguousarray(z_free),
@@ -204,6 +205,6 @@ def lexicographic(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
         out[3, v] = size / trial.trace
     for begin in range(0, len(factors), paths.LANES):
         part = factors[begin : begin + paths.LANES]
-        nuclear = _dispatch.nuclear_norms(part, trial.options.dtype)
+        nuclear = norms.nuclear_norms(part, trial.options.dtype)
         out[0, grown[begin : begin + len(part)]] -= 2 * nuclear
     return out

@@ -1,4 +1,4 @@
-"""Finds latent dimensions close enough to share an eigendecomposition, and sends them to it."""
+"""Chooses the kernels of ``fastgen.linear``, and which latent dimensions share a decomposition."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+
+from .nuclear import GRAM_TOLERANCE
 
 # Rows of a block: 32 + n / 3 balance the eigendecomposition, cubic in n and shared by the block,
 # with the capacitance matrices, quadratic in its rows for each of them (stages timed by
@@ -18,6 +20,58 @@ _GAP_SHARE = 16
 # A run shorter than max(4, 400 / n) does not repay the eigendecomposition.
 _SHORTEST_RUN = 4
 _RUN_WORK = 400
+
+
+def linear_frame():
+    """Return the module of kernels that factorize a trial."""
+    from ..kernels.cpu import linear_frame as module
+
+    return module
+
+
+def alternating():
+    """Return the module of alternating minimisations."""
+    from ..kernels.cpu import alternating as module
+
+    return module
+
+
+def subspace_kernels():
+    """Return the module of projected-gradient kernels for subspace fitting."""
+    from ..kernels.cpu import subspace as module
+
+    return module
+
+
+def cuda_kernels():
+    """Return the launchers of the CUDA kernels."""
+    from ..kernels import cuda
+
+    return cuda
+
+
+def leading_path(f, y, inverse, ks, dtype, nuclear, squares) -> None:
+    """Run ``kernels.cpu.linear_path.leading_path`` (``inverse`` may be None) in ``dtype``."""
+    from ..kernels.cpu import linear_path
+    from ..kernels.quadrature import nodes
+
+    inverse = np.empty((0, 0)) if inverse is None else inverse
+    linear_path.leading_path(f, y, inverse, ks, *nodes(dtype), nuclear, squares)
+
+
+def tall_path(r, rows, counts, f, y, dtype, nuclear, squares) -> None:
+    """Run ``kernels.cpu.linear_path.tall_path`` in ``dtype``."""
+    from ..kernels.cpu import linear_path
+    from ..kernels.quadrature import nodes
+
+    linear_path.tall_path(r, rows, counts, f, y, *nodes(dtype), nuclear, squares)
+
+
+def add_rows(r: np.ndarray, rows: np.ndarray) -> None:
+    """Rotate ``rows`` into the triangular factor ``r``, both in place."""
+    from ..kernels.cpu import linear_path
+
+    linear_path.add_rows(r, rows)
 
 
 def dense_runs(counts: np.ndarray, n_columns: int) -> Iterator[tuple[slice, bool]]:
@@ -40,7 +94,6 @@ def dense_runs(counts: np.ndarray, n_columns: int) -> Iterator[tuple[slice, bool
 def dense_path(r, rows, counts, f, y, nuclear, squares) -> None:
     """Run ``kernels.cpu.secular.dense_path``."""
     from ..kernels.cpu import secular
-    from . import GRAM_TOLERANCE
 
     longest = _BLOCK_ROWS + len(r) // _BLOCK_SHARE
     secular.dense_path(r, rows, counts, f, y, longest, GRAM_TOLERANCE, nuclear, squares)
