@@ -1,7 +1,22 @@
 """Theory and evaluation of generative models at compiled speed.
 
+``linear``
+    Linear GANs and PCA over the latent dimension, in closed form: ``sweep``, ``LinearGAN``,
+    ``SubspaceFit``, and what ``theory`` knows exactly.
+``metrics``
+    Distances between distributions: Frechet and FID, distances of Gaussian mixtures, WaM, and
+    features of images.
+``mixture``
+    Gaussian and nonparametric mixtures, as scikit-learn's estimators.
+``goof``
+    The nearest point that a generator can produce to each data point, and scores made of it.
+``networks``
+    Layers for torch, such as mixture normalization, and weights on disk.
+``plotting``
+    Figures of all of these.
+
 Submodules load when first used, so that importing fastgen costs nothing and needs neither torch nor
-CuPy.
+CuPy. The same work is done from the command line by ``fastgen``, or ``python -m fastgen``.
 
 Examples
 --------
@@ -12,13 +27,9 @@ Examples
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+from ._lazy import attach
 
-from ._show_versions import show_versions
-from ._version import __version__
-
-_SUBMODULES = ("goof", "linear", "metrics", "mixture", "networks", "plotting")
+_HOMES = {"__version__": "_version", "show_versions": "_show_versions"}
 
 __all__ = [
     "__version__",
@@ -31,12 +42,8 @@ __all__ = [
     "show_versions",
 ]
 
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_SUBMODULES))
+__getattr__, __dir__ = attach(
+    __name__,
+    _HOMES,
+    submodules=("goof", "linear", "metrics", "mixture", "networks", "plotting"),
+)

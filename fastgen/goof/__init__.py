@@ -1,32 +1,34 @@
-"""How far data are from what a generator can produce: the nearest point in its range.
+"""GOoF: how far data are from what a generator can produce.
 
-Every name is loaded when first used: ``import fastgen.goof`` loads neither torch nor SciPy.
+Every data point is compared with the nearest point in the range of the generator, found by
+``nearest``; ``score`` averages over the points, ``planted`` shows the floor that the search itself
+leaves, ``overfit_test`` compares training with validation data. Names load when first used:
+``import fastgen.goof`` loads neither torch nor SciPy.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .._lazy import attach
 
 _HOMES = {
     "Ball": "domains",
     "Box": "domains",
-    "Sphere": "domains",
-    "nearest": "search",
-    "NearestResult": "results",
-    "score": "scores",
     "GoofScore": "scores",
-    "planted": "scores",
-    "PlantedResult": "scores",
-    "overfit_test": "overfitting",
+    "NearestResult": "results",
     "OverfitTest": "overfitting",
-    "pca_floor": "bounds",
-    "nearest_rows": "..neighbors",
-    "nearest_distributed": "distributed",
+    "PlantedResult": "scores",
+    "Sphere": "domains",
     "Subsample": "study",
     "goof_against_size": "study",
     "goof_against_subsampling": "study",
     "goof_of_unions": "study",
+    "nearest": "search",
+    "nearest_distributed": "distributed",
+    "nearest_rows": "..neighbors",
+    "overfit_test": "overfitting",
+    "pca_floor": "bounds",
+    "planted": "scores",
+    "score": "scores",
     "study_figure": "..plotting.study",
     "subsample": "study",
 }
@@ -54,13 +56,4 @@ __all__ = [
     "subsample",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        home = _HOMES[name] if _HOMES[name].startswith("..") else f".{_HOMES[name]}"
-        return getattr(importlib.import_module(home, __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = attach(__name__, _HOMES)

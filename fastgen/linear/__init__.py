@@ -1,15 +1,22 @@
-"""Linear generative models in closed form: how they generalise as the latent space grows.
+"""Linear generative models in closed form: how they generalize as the latent space grows.
 
 ``sweep`` computes the errors of unsupervised and pseudo-supervised linear GANs over the latent
-dimension, ``theory`` the expectations that are known exactly.
+dimension, ``theory`` the expectations that are known exactly. Names load when first used.
 """
 
-from . import theory
-from .estimators import LinearGAN
-from .models import SpikedGaussian
-from .subspace import SubspaceFit, subspace_sweep
-from .summary import format_table, summarize
-from .sweep import sweep
+from __future__ import annotations
+
+from .._lazy import attach
+
+_HOMES = {
+    "LinearGAN": "estimators",
+    "SpikedGaussian": "models",
+    "SubspaceFit": "subspace",
+    "format_table": "summary",
+    "subspace_sweep": "subspace",
+    "summarize": "summary",
+    "sweep": "sweep",
+}
 
 __all__ = [
     "LinearGAN",
@@ -21,3 +28,5 @@ __all__ = [
     "sweep",
     "theory",
 ]
+
+__getattr__, __dir__ = attach(__name__, _HOMES, submodules=("theory",))

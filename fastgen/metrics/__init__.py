@@ -2,24 +2,34 @@
 
 ``fid`` and ``wam`` compare two sets of features, ``FeatureStatistics`` collects their moments from
 a stream, ``features`` computes them from images; ``torchmetrics`` has both metrics as torchmetrics
-classes.
+classes. Names load when first used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .._lazy import attach
 
-from .barycenter import MixtureBarycenter, mixture_barycenter
-from .covariances import CovarianceFactor
-from .fid_wam import WaMResult, fid, wam
-from .floor import FloorLaw, floor_law
-from .gaussian import bures, dist_bures_squared, frechet_distance
-from .mixture import MixtureParameters, MW2Result, gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan, mw2
-from .ratio import ratio_study
-from .statistics import FeatureStatistics
-
-_SUBMODULES = ("features", "torchmetrics")
+_HOMES = {
+    "CovarianceFactor": "covariances",
+    "FeatureStatistics": "statistics",
+    "FloorLaw": "floor",
+    "MW2Result": "mixture",
+    "MixtureBarycenter": "barycenter",
+    "MixtureParameters": "mixture",
+    "WaMResult": "fid_wam",
+    "bures": "gaussian",
+    "dist_bures_squared": "gaussian",
+    "fid": "fid_wam",
+    "floor_law": "floor",
+    "frechet_distance": "gaussian",
+    "gmm_ot_apply_map": "mixture",
+    "gmm_ot_loss": "mixture",
+    "gmm_ot_plan": "mixture",
+    "mixture_barycenter": "barycenter",
+    "mw2": "mixture",
+    "ratio_study": "ratio",
+    "wam": "fid_wam",
+}
 
 __all__ = [
     "CovarianceFactor",
@@ -45,12 +55,9 @@ __all__ = [
     "wam",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_SUBMODULES))
+__getattr__, __dir__ = attach(
+    __name__,
+    _HOMES,
+    submodules=("features", "torchmetrics"),
+    needs={"torchmetrics": "torchmetrics"},
+)

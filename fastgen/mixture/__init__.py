@@ -1,27 +1,22 @@
-"""Mixtures: Gaussian ones by expectation maximisation, and nonparametric ones.
+"""Mixtures: Gaussian ones by expectation maximization, and nonparametric ones.
 
 Names load when first used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .._lazy import attach
 
-_MODULES = {
+_HOMES = {
     "GaussianMixture": "gaussian",
     "NonparametricMixture": "nonparametric",
     "select_components": "selection",
 }
 
-__all__ = ["GaussianMixture", "NonparametricMixture", "select_components"]
+__all__ = [
+    "GaussianMixture",
+    "NonparametricMixture",
+    "select_components",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_MODULES))
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,14 +1,13 @@
-"""Layers and networks for torch.
+"""Layers and networks for torch, and their weights on disk.
 
 Names load when first used; torch is imported then.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .._lazy import attach
 
-_MODULES = {
+_HOMES = {
     "MixtureNorm1d": "mixture_norm",
     "MixtureNorm2d": "mixture_norm",
     "convert_batchnorm": "mixture_norm",
@@ -24,12 +23,4 @@ __all__ = [
     "write_weights",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_MODULES))
+__getattr__, __dir__ = attach(__name__, _HOMES, needs={"mixture_norm": "torch"})

@@ -5,8 +5,7 @@ Names load when first used; matplotlib is imported then.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .._lazy import attach
 
 _HOMES = {
     "SUFFIXES": "style",
@@ -19,6 +18,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "SUFFIXES",
     "density_figure",
     "plane_figure",
     "save_figure",
@@ -27,12 +27,4 @@ __all__ = [
     "theory_figure",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = attach(__name__, _HOMES)
