@@ -8,6 +8,7 @@ What the user handed over is left as it was: evaluation mode and frozen weights 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays, _validate
+from .._evaluation import evaluation_mode
 from .tangents import Chain, straight
 
 if TYPE_CHECKING:
@@ -37,13 +39,15 @@ class Adapter:
     output_shape : tuple of int
         What it returns per sample.
     dtype, device
-        Of latents and outputs.
+        What latents and outputs are of, and where they lie.
     chain : Chain or None
         Explicit tangents where the network is a chain of known layers.
     affine : tuple (W, b) of ndarray or None
-        Of a linear generator G(z) = W z + b, float64.
+        The map of a linear generator G(z) = W z + b, in float64.
     layers : list of nn.Module or None
-        Of a chain, for the lower bounds.
+        The layers of the chain, for the lower bounds.
+    flat : bool
+        Whether outputs change from latent to latent without a slope, as behind rounding.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Adapter:
         self.chain = None if layers is None else Chain(layers)
         self.affine = affine
         self.output_shape: tuple[int, ...] = ()
+        self.flat = False
 
     @property
     def latent_dim(self) -> int:
@@ -259,6 +264,51 @@ def _linear_model(model: Any, latent_dim: Any, forward: Any, cond: Any, device: 
     return adapter
 
 
+def fingerprint(generator: Any, **options: Any) -> bytes:
+    """Return bytes that tell generators apart: their kinds and all of their numbers.
+
+    The numbers of networks are their weights and buffers, those of linear models their map, those
+    of other callables what they make of a few latents, to four digits.
+
+    Parameters
+    ----------
+    generator : nn.Module, callable, linear model, or a list of them
+    **options
+        Arguments of `adapt`.
+    """
+    digest = hashlib.sha256()
+    for member in members_of(generator):
+        digest.update(f"{type(member).__module__}.{type(member).__qualname__}".encode())
+        for key, values in _numbers(member, options):
+            digest.update(f"{key} {values.shape} {values.dtype}".encode())
+            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return digest.digest()
+
+
+def _numbers(member: Any, options: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """Return what `fingerprint` tells a generator by."""
+    if is_linear_model(member):
+        return list(zip(("weight", "bias"), linear_map(member), strict=True))
+    if hasattr(member, "state_dict"):
+        return [(k, _arrays.to_numpy(value)) for k, value in sorted(member.state_dict().items())]
+    with evaluation_mode(modules_of(member)):
+        adapter = adapt(member, **options)
+        outputs = _arrays.to_numpy(adapter.raw(*_few_latents(adapter, 4)))
+    outputs = outputs.astype(np.float64)
+    return [("outputs", np.round(outputs / max(np.abs(outputs).max(initial=0.0), 1e-300), 4))]
+
+
+def _few_latents(adapter: Adapter, count: int) -> tuple[Tensor, Tensor | None]:
+    """Return the same latents (count, k) at every call, and whose condition each takes."""
+    import torch
+
+    z = torch.randn((count, adapter.latent_dim), generator=torch.Generator().manual_seed(0))
+    rows = None
+    if adapter.cond is not None:
+        rows = torch.arange(count, device=adapter.device) % len(adapter.cond)
+    return z.to(adapter.device, adapter.dtype), rows
+
+
 def check_device(device: Any) -> None:
     """Raise unless ``device``, which a closed form does not need, is None or can be used."""
     if device is not None:
@@ -355,24 +405,17 @@ def _probe(adapter: Adapter, latent_dim: Any) -> None:
     import torch
 
     count = 4
-    rows = None
-    if adapter.cond is not None:
-        rows = torch.arange(count, device=adapter.device) % len(adapter.cond)
-    z = torch.randn((count, adapter.latent_dim), generator=torch.Generator().manual_seed(0))
-    z = z.to(adapter.device, adapter.dtype)
+    z, rows = _few_latents(adapter, count)
     try:
-        with torch.enable_grad():
-            whole = adapter.raw(z.clone().requires_grad_(), rows)
+        whole = adapter.raw(z, rows)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ValueError(_failure(error, adapter, latent_dim, count)) from error
     _check_kind(whole, count, adapter.dtype)
-    if not whole.requires_grad:
-        raise ValueError(
-            "no gradient reaches the latents through the generator, which the search descends by: "
-            "take torch.no_grad, torch.inference_mode, .detach() and .numpy() out of it"
-        )
-    whole = whole.detach()
     adapter.output_shape = tuple(whole.shape[1:])
+    slope = _slope(adapter, z, rows)
+    if not slope.any():
+        same = whole if rows is None else adapter.raw(z, torch.zeros_like(rows))
+        adapter.flat = bool((same != same[:1]).any())
     part = adapter.raw(z[:2], None if rows is None else rows[:2])
     again = adapter.raw(z, rows)
     scale = whole.abs().nan_to_num().max().clamp(min=1e-6)
@@ -388,6 +431,29 @@ def _probe(adapter: Adapter, latent_dim: Any) -> None:
         gap = (straightened - whole.reshape(count, -1)).abs().nan_to_num().max() / scale
         if gap > 1e-5:
             adapter.chain = adapter.layers = adapter.affine = None
+
+
+def _slope(adapter: Adapter, z: Tensor, rows: Tensor | None) -> Tensor:
+    """Return the gradient (B, k) of a weighted sum of the outputs; raise where there is none."""
+    import torch
+
+    with torch.enable_grad():
+        latents = z.clone().requires_grad_()
+        found, told = None, ""
+        try:
+            outputs = adapter(latents, rows)
+            if outputs.requires_grad:
+                weights = torch.linspace(0.5, 1.5, adapter.output_dim, device=z.device)
+                total = (outputs @ weights.to(outputs.dtype)).sum()
+                (found,) = torch.autograd.grad(total, latents, allow_unused=True)
+        except RuntimeError as error:
+            told = f" ({str(error).splitlines()[0]})"
+    if found is None:
+        raise ValueError(
+            f"no gradient of the generator reaches its latents{told}, and the search descends "
+            "along it: take torch.no_grad, torch.inference_mode, .detach() and .numpy() out of it"
+        )
+    return found.nan_to_num()
 
 
 def _failure(error: Exception, adapter: Adapter, latent_dim: Any, count: int) -> str:

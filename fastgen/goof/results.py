@@ -44,10 +44,9 @@ class NearestResult(Result):
         X.
     status : ndarray (n,) of str
         "exact": at the rounding floor of the arithmetic, or solved in closed form; "converged":
-        no more gain; "max_iter": stopped while still gaining; "flat": ended where the output does
-        not change with the latent, as behind rounding, so that it may be any start's; "failed": no
-        start gave a finite output; "interrupted": not searched, or not by every member of a
-        mixture.
+        no more gain; "max_iter": stopped while still gaining; "flat": the best of the starts, where
+        the generator has no slope, as behind rounding; "failed": no start gave a finite output;
+        "interrupted": not searched, or not by every member of a mixture.
     n_iter : ndarray (n,)
         Gradients of the race and steps of the solver, from the start that won.
     n_forward : ndarray (n,)

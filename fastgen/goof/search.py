@@ -338,15 +338,15 @@ def _search(
             history: list[tuple[float, float]] = []
             plan = race.plan(settings.method, settings.max_iter, objective)
             best = race.search(objective, starts[rows], plan, history)
-            ended = objective.flattened(best.z, best.status)
             z[rows], n_iter[rows] = best.z, best.n_iter.cpu().numpy()
             work[rows] = objective.work.cpu().numpy()
             # last: what has a status is finished
-            status[rows] = ended.cpu().numpy()
+            status[rows] = best.status.cpu().numpy()
             count = rows.stop - rows.start
             histories.append((count, np.reshape(history, (-1, 2)) / count))
             report(count)
-    _warn_of_flatness(status)
+    if generator.flat:
+        _mark_flat(status)
     return z, status, n_iter, work, mean_history(histories)
 
 
@@ -364,15 +364,16 @@ def _until_interrupted(finished: list[tuple[int, np.ndarray]], n: int) -> Iterat
             )
 
 
-def _warn_of_flatness(status: np.ndarray) -> None:
-    """Warn where the generator has no slope: nothing was searched but the starts."""
-    count = int((status == Status.FLAT).sum())
-    if count:
+def _mark_flat(status: np.ndarray) -> None:
+    """Mark, and warn, that without a slope nothing was searched but the starts."""
+    ended = (status == Status.CONVERGED) | (status == Status.MAX_ITER)
+    status[ended] = int(Status.FLAT)
+    if ended.any():
         warn(
-            f"the generator's output does not change with its latent (its gradient is exactly 0) "
-            f"where the search of {count} of {len(status)} targets ended: they are marked "
-            f"{Status.FLAT.label!r}, and stand no nearer than the best of their starts may be; "
-            "leave rounding, thresholds and conversion to integers out of the generator"
+            "the generator's output changes with its latent, but its gradient is 0 everywhere, as "
+            f"behind rounding or a threshold: {ended.sum()} of {len(status)} targets are marked "
+            f"{Status.FLAT.label!r}, whose distances are those of the best of their starts only; "
+            "leave rounding out of the generator"
         )
 
 

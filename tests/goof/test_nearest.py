@@ -546,7 +546,7 @@ BAD = [
     (dict(X=X[0]), ValueError, r"X must have shape \(n, \.\.\.\) with at least one row"),
     (dict(X=X[:0]), ValueError, r"with at least one row, got \(0, 16\)"),
     (dict(X=X[:, :3]), ValueError, r"rows of shape \(16,\), what the generator returns"),
-    (dict(X=X.reshape(4, 4, 4)), ValueError, r"X must have rows of shape \(16,\).* got \(4, 4\)"),
+    (dict(X=X.reshape(2, 4, 8)), ValueError, r"X must have rows of shape \(16,\).* got \(4, 8\)"),
     (dict(X=X.astype(object)), TypeError, "X must be a numeric array"),
     (dict(X=np.where(np.arange(4)[:, None] == 2, np.nan, X)), ValueError, "infinity in row 2"),
     (dict(X=np.where(np.arange(4)[:, None] == 1, np.inf, X)), ValueError, "infinity in row 1"),

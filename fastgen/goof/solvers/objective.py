@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..domains import Free, Tangent
 from ..generators import Adapter
-from ..status import Status
 from .precision import coarse_products
 
 if TYPE_CHECKING:
@@ -228,30 +227,6 @@ class Objective:
         dummy = torch.zeros_like(outputs, requires_grad=True)
         (pulled,) = torch.autograd.grad(outputs, z, dummy, create_graph=True)
         return torch.autograd.grad(pulled, dummy, v)[0].detach()
-
-    def flattened(self, z: Tensor, status: Tensor) -> Tensor:
-        """Return ``status`` with FLAT for searches that ended where the generator has no slope.
-
-        There ``J^T u`` is exactly 0 for a random u, which it is nowhere else.
-        """
-        import torch
-
-        ended = (status == Status.CONVERGED) | (status == Status.MAX_ITER)
-        rows = ended.nonzero().squeeze(1)
-        found = status.clone()
-        stream = torch.Generator().manual_seed(0)
-        u = torch.rand(self.generator.output_dim, generator=stream, dtype=torch.float64) + 0.5
-        u = u.to(z.device, z.dtype)
-        for piece in self._pieces(len(rows), self.generator.output_dim, self._piece):
-            some = rows[piece]
-            if not len(some):
-                continue
-            with torch.enable_grad():
-                latents = z[some].detach().requires_grad_()
-                outputs = self.generator(latents, some)
-                (slope,) = torch.autograd.grad((outputs @ u).sum(), latents)
-            found[some[(slope == 0).all(1)]] = int(Status.FLAT)
-        return found
 
     def tangent(self, z: Tensor, half_gradient: Tensor) -> Tangent:
         """Return the open directions of the domain at ``z``."""
