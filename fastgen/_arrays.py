@@ -128,6 +128,26 @@ def require_device(what: str = 'device="cuda"') -> ModuleType:
     return cupy
 
 
+def require_torch(what: str) -> ModuleType:
+    """Return torch.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, for the message.
+
+    Raises
+    ------
+    ImportError
+        If torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(f'{what} needs torch: pip install "fastgen[torch]"') from error
+    return torch
+
+
 @contextlib.contextmanager
 def array_library(array: Any) -> Iterator[Any]:
     """Yield CuPy with the device of ``array`` as the current one, NumPy for arrays of the host.

@@ -30,7 +30,9 @@ _EVALUATION = 20.0
 _SAMPLE = 512
 # Fewer multiplications than this are over before a basis is found.
 _SMALL = 2e9
-_LARGEST = 1e150
+# Lengths of rows whose squares float64 holds.
+_LARGEST, _SMALLEST = 1e150, 1e-150
+_WHOLE = 2**53  # the integers up to here are numbers of float64
 
 
 def nearest_rows(
@@ -41,15 +43,16 @@ def nearest_rows(
     Parameters
     ----------
     X : array, shape (n, d)
-        Finite real numbers; integers and booleans as they are. If this is a CuPy array or a CUDA
-        tensor of torch, the search runs on its device and the results are CuPy arrays.
+        Finite real numbers; integers, up to 2^53, and booleans are taken as numbers. If this is a
+        CuPy array or a CUDA tensor of torch, the search runs on its device and the results are CuPy
+        arrays.
     pool : array, shape (m, d), or iterable of such arrays
         Read in blocks: a ``numpy.memmap`` is never held as a whole, and a generator of batches is
         taken once. Rows are numbered from 0 through all blocks, which are brought to where X is.
     n_neighbors : int, default 1
-        Rows wanted, at most m.
+        Number of rows wanted, at most m.
     n_jobs : int, optional
-        Threads over the rows of X, as in joblib; not read on a device.
+        Number of threads over the rows of X, as in joblib; not read on a device.
 
     Returns
     -------
@@ -57,17 +60,18 @@ def nearest_rows(
         **Squared** Euclidean distances in increasing order, summed in float64: 0 for equal rows,
         never negative.
     index : ndarray of int64, shape (n, n_neighbors)
-        Of equal distances the smaller index comes first.
+        Their numbers; of equal distances the smaller number comes first.
 
     Raises
     ------
     TypeError
-        If an argument is not real, or ``n_neighbors`` not an integer.
+        If an argument does not hold real numbers, or ``n_neighbors`` is not an integer.
     ImportError, RuntimeError
         If X is on a device and CuPy is not installed, or finds none.
     ValueError
-        If an array is empty, not two-dimensional or not finite, if dimensions differ, or if the
-        pool has fewer rows than ``n_neighbors``.
+        If an array is empty, masked, not two-dimensional or not finite, if it holds numbers that
+        float64 does not or rows whose squared distances it does not, if dimensions differ, or if
+        the pool has fewer rows than ``n_neighbors``.
 
     Notes
     -----
@@ -112,6 +116,8 @@ def nearest_rows(
 
 def _rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
     """Rows as float32 where that holds them exactly, else as float64, in the library ``xp``."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise ValueError(f"{name} must not be masked; fill masked values or drop their rows")
     array = xp.asarray(_arrays.to_host(value) if xp is np else _arrays.detached(value))
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -122,9 +128,13 @@ def _rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
         )
     if not array.size:
         raise ValueError(f"{name} must have rows and columns, got shape {array.shape}")
+    given = array
     exact = np.can_cast(array.dtype, np.float32)
     array = xp.ascontiguousarray(array, np.float32 if exact else np.float64)
-    if not xp.isfinite(array.sum(dtype=np.float64)) and not xp.isfinite(array).all():
+    _check_held(given, array, name)
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = bool(xp.isfinite(array.sum(dtype=np.float64)))
+    if not finite and not xp.isfinite(array).all():
         row, column = map(int, xp.argwhere(~xp.isfinite(array))[0])
         raise ValueError(
             f"{name} must be finite, got {array[row, column]} at row {row}, column {column}; "
@@ -133,9 +143,25 @@ def _rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
     return array
 
 
+def _check_held(given: Any, array: Any, name: str) -> None:
+    """Raise where float64 holds neighbours of the numbers only, which would not be exact."""
+    if given.dtype.kind in "iu" and given.dtype.itemsize == 8:
+        lost = bool(((given > _WHOLE) | (given < -_WHOLE)).any())
+    elif given.dtype.kind == "f" and given.dtype.itemsize > 8:
+        lost = bool(((array != given) & (given == given)).any())
+    else:
+        return
+    if lost:
+        raise ValueError(
+            f"{name} holds numbers of {given.dtype} that float64 does not hold exactly, as "
+            "integers beyond 2^53; subtract a constant from X and pool, or round both"
+        )
+
+
 def _blocks(pool: Any, dim: int, check: Callable) -> Iterator[np.ndarray]:
     """Yield blocks of the pool that ``check`` has passed."""
-    whole = hasattr(pool, "shape") or isinstance(pool, list | tuple)
+    blocks = isinstance(pool, list | tuple) and len(pool) and _dimensions(pool[0]) == 2
+    whole = (hasattr(pool, "shape") or isinstance(pool, list | tuple)) and not blocks
     if not whole and not isinstance(pool, Iterable):
         raise TypeError(f"pool must be an array or an iterable of arrays, got {type(pool)}")
     parts = (pool if hasattr(pool, "shape") else np.asarray(pool),) if whole else pool
@@ -154,6 +180,10 @@ def _blocks(pool: Any, dim: int, check: Callable) -> Iterator[np.ndarray]:
             yield block
     if empty:
         raise ValueError("pool must hold at least one row, got none")
+
+
+def _dimensions(value: Any) -> int:
+    return len(value.shape) if hasattr(value, "shape") else np.ndim(value)
 
 
 @dataclasses.dataclass
@@ -286,6 +316,11 @@ def _scale(largest: float) -> float:
         raise ValueError(
             f"X and pool must have rows shorter than {_LARGEST:g}, whose squared distances "
             "float64 holds; divide both by their scale"
+        )
+    if 0 < largest < _SMALLEST:
+        raise ValueError(
+            f"X and pool must have rows longer than {_SMALLEST:g}, whose squared distances float64 "
+            "tells from 0; divide both by their scale"
         )
     # the square of the scale is finite
     return 1.0 if largest == 0 else 2.0 ** min(-float(np.ceil(np.log2(largest))), 500.0)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-_LONGEST = 300
+from . import outputs
 
 
 def load(spec: str, weights: str | None) -> Any:
@@ -26,7 +26,7 @@ def load(spec: str, weights: str | None) -> Any:
         ``module:factory``, imported from the current folder or the path of Python, or
         ``file.py:factory``. Its code is run: it is the user's.
     weights : str or None
-        File of the network's tensors; see :func:`fastgen.networks.read_weights`.
+        File of the network's tensors; see ``fastgen.networks.read_weights``.
 
     Returns
     -------
@@ -79,6 +79,10 @@ def _imported(name: str) -> ModuleType:
     except FileNotFoundError:
         raise
     except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise ImportError(
+                f'{name} cannot be imported: it needs torch: pip install "fastgen[torch]"'
+            ) from error
         raise ImportError(
             f"{name} cannot be imported: {error}; name a module of the current folder or of "
             "Python's path, or a file: path/to/file.py:factory"
@@ -109,21 +113,16 @@ def _factory(module: ModuleType, name: str, attribute: str) -> Any:
 
 def _fill(generator: Any, path: str, spec: str) -> None:
     """Load weights into a network."""
-    import torch
+    from .. import _arrays
+    from ..networks.weights import WEIGHTS, load_weights, split_key
 
-    from ..networks.weights import WEIGHTS, read_weights
-
+    torch = _arrays.require_torch("--weights")
     if not isinstance(generator, torch.nn.Module):
         raise ValueError(
             f"--weights needs a network, but {spec} returned {type(generator).__name__}; leave "
             "--weights out, or load them in the factory"
         )
-    if pathlib.Path(path).suffix.lower() not in WEIGHTS:
+    if pathlib.Path(split_key(path)[0]).suffix.lower() not in WEIGHTS:
         raise ValueError(f"--weights must end in {', '.join(WEIGHTS)}, got {path!r}")
-    state = read_weights(path)
-    try:
-        generator.load_state_dict(state)
-    except RuntimeError as error:
-        told = " ".join(str(error).split())
-        told = told if len(told) < _LONGEST else told[:_LONGEST] + " ..."
-        raise ValueError(f"{path} does not fit what {spec} returned: {told}") from error
+    with outputs.warnings_in_a_line():
+        load_weights(generator, path, what=f"what {spec} returned")

@@ -7,8 +7,6 @@ import json
 import math
 import os
 import secrets
-import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -26,36 +24,53 @@ Generator = Annotated[
     str,
     typer.Argument(
         metavar="GENERATOR",
-        help="module:factory or file.py:factory: a function without arguments, or a class, that "
-        "gives a network, any other generator or a list of them. Its code is run.",
+        help="module:factory or file.py:factory, naming a function without arguments, or a class, "
+        "that returns a network, any other generator or a list of them. Its code is run.",
     ),
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", help="Targets: a folder of images, FILE.npy, FILE.npz or FILE.npz:KEY."),
+    typer.Option(
+        "--data",
+        help="The targets: a folder of images, FILE.npy, FILE.npz or FILE.npz:KEY.",
+    ),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        help="Weights of the network: .safetensors, .npz, or a state_dict saved by torch (.pt, "
-        ".pth, .bin, .ckpt). Nothing in the file is run.",
+        help="File with the weights of the network: .safetensors, .npz, or what torch.save wrote "
+        "(.pt, .pth, .bin, .ckpt). Of a checkpoint with several networks, name one: "
+        "ckpt.pt:G_ema. Nothing in the file is run.",
     ),
 ]
-Out = Annotated[str | None, typer.Option("--out", help="Write results per target, .nc.")]
-Plot = Annotated[str | None, typer.Option("--plot", help="Draw to this file, .png, .pdf or .svg.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="Conditions of the targets, row by row, for a generator called as "
+        "generator(z, labels): FILE.npy, FILE.npz or FILE.npz:KEY.",
+    ),
+]
+Out = Annotated[
+    str | None, typer.Option("--out", help="Write what is found for each target to this .nc file.")
+]
+Plot = Annotated[
+    str | None,
+    typer.Option("--plot", help="Draw the results to this .png, .pdf or .svg file."),
+]
 Store = Annotated[
     str | None,
     typer.Option(
-        "--store", help="Keep what is found in this file, .npz: after Ctrl-C the same command "
-        "goes on.",
+        "--store", help="Keep what is found in this .npz file: after Ctrl-C the same command goes "
+        "on from it.",
     ),
 ]  # fmt: skip
 Range = Annotated[
     tuple[float, float],
     typer.Option(
-        "--range", help="What the generator returns for black and white, such as -1 1 for tanh; "
-        "images and 8-bit arrays are scaled to it, other arrays taken as they are.",
+        "--range", help="The values that the generator returns for black and white, such as -1 1 "
+        "for tanh. Images and 8-bit arrays are scaled to them; other arrays are taken as they are.",
     ),
 ]  # fmt: skip
 Resize = Annotated[
@@ -67,10 +82,13 @@ LatentDim = Annotated[
     str | None,
     typer.Option(
         "--latent-dim",
-        help="Size of a latent, such as 100 or 100x1x1.  [default: of the first layer]",
+        help="The size of a latent, such as 100 or 100x1x1.  [default: read off the first layer]",
     ),
 ]
-Prior = Annotated[str, typer.Option("--prior", help="normal or uniform, on [-1, 1].")]
+Prior = Annotated[
+    str,
+    typer.Option("--prior", help="The distribution of latents: normal, or uniform on [-1, 1]."),
+]
 Domain = Annotated[
     str | None,
     typer.Option(
@@ -78,26 +96,52 @@ Domain = Annotated[
         help="Where latents may lie: ball:R, sphere:R or box:LOW:HIGH.  [default: everywhere]",
     ),
 ]
-Pool = Annotated[int, typer.Option("--pool", help="Samples drawn for starts.")]
-Starts = Annotated[int, typer.Option("--starts", help="Starts per target.")]
-Method = Annotated[str, typer.Option("--method", help="auto, lm, gncg, lbfgs or adam.")]
-MaxIter = Annotated[int, typer.Option("--max-iter", help="Most steps of the solver per start.")]
-Planted = Annotated[
-    int, typer.Option("--planted", help="Targets made by the generator, for the floor.")
+Pool = Annotated[
+    int, typer.Option("--pool", help="The number of samples among which searches find starts.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Repeat a run.  [default: a new one]")]
-Device = Annotated[str | None, typer.Option("--device", help="Of the network, such as cuda.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Starts = Annotated[int, typer.Option("--starts", help="The number of starts of each target.")]
+Method = Annotated[str, typer.Option("--method", help="The solver: auto, lm, gncg, lbfgs or adam.")]
+MaxIter = Annotated[
+    int, typer.Option("--max-iter", help="The most steps that the solver takes from each start.")
+]
+Penalty = Annotated[
+    float,
+    typer.Option(
+        "--penalty",
+        help="Search with this times the squared length of the latent added to the squared "
+        "distance, which keeps latents near the prior. Distances are reported without it.",
+    ),
+]
+Polish = Annotated[
+    bool, typer.Option("--polish", help="End each search with steps in double precision.")
+]
+Planted = Annotated[
+    int,
+    typer.Option(
+        "--planted",
+        help="The number of targets that the generator makes itself, for the floor.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Repeat the run that printed this seed.  [default: a new one]"),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="Where the network runs, such as cuda.  [default: where it is]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 Progress = Annotated[
     bool, typer.Option("--progress/--no-progress", help="Show progress on standard error.")
 ]
-_SHARE_OF_SEARCH = 0.1
+_LARGEST_SEED = 2**63
 
 
 def goof(
     generator: Generator,
     data: Data,
     weights: Weights = None,
+    labels: Labels = None,
     out: Out = None,
     plot: Plot = None,
     store: Store = None,
@@ -111,13 +155,15 @@ def goof(
     starts: Starts = 8,
     method: Method = "auto",
     max_iter: MaxIter = 50,
+    penalty: Penalty = 0.0,
+    polish: Polish = False,
     planted: Planted = 64,
     seed: Seed = None,
     device: Device = None,
     as_json: AsJson = False,
     progress: Progress = True,
 ) -> None:
-    """Distance from images to the range of a generator: the nearest point it can produce to each.
+    """GOoF: the distance from images to the range of a generator, the nearest it can produce.
 
     Beside it the floor: the same search on targets that the generator made, whose distance is 0.
     For example
@@ -129,7 +175,8 @@ def goof(
     if store is not None:
         kept = f"finished targets are kept in {store}; the same command goes on"
     with reported(interrupted=kept):
-        _check_outputs(out, plot, store, (weights, data))
+        read = (weights, data, labels)
+        _check_outputs(out, plot, store, read)
         from .. import _validate
 
         options = {
@@ -140,55 +187,61 @@ def goof(
             "n_starts": starts,
             "method": method,
             "max_iter": max_iter,
+            "penalty": penalty,
+            "polish": polish,
             "device": device,
         }
         n_planted = _validate.integer(planted, "--planted")
         X, names = _targets(data, range_, resize, rgb)
-        made = _on_device(generators.load(generator, weights), device)
+        cond = None if labels is None else _array(labels, "--labels")
+        made = generators.load(generator, weights)
+        _check_device(made, device)
         _warn_of_range(made, X)
-        fingerprint = _fingerprint(X, [generator, options, seed], weights)
-        earlier, seed = _stored(store, fingerprint, seed)
-
-        def keep(found: NearestResult) -> None:
-            if store is not None:
-                _keep(found, store, fingerprint, seed)
-
-        options = {**options, "random_state": seed, "progress": progress}
-        score = _searched(made, X, n_planted, earlier, keep, options)
-        told = _told(score, generator, weights, data, seed)
-        files = [path for path in (store, out, plot) if path is not None]
+        seed = _checked_seed(seed)
+        run = "" if store is None else _fingerprint(X, cond, made, options)
+        earlier, seed = _stored(store, run, seed)
+        score = _scored(
+            made, X, {**options, "cond": cond, "n_planted": n_planted, "progress": progress},
+            earlier, seed, store, run,
+        )  # fmt: skip
+        told = {
+            "generator": generator, "weights": weights, "data": data, "seed": seed,
+            **score.to_dict(),
+        }  # fmt: skip
         if out is not None:
             outputs.write_netcdf(_dataset(score, told, names, options), out)
         if plot is not None:
             from .. import plotting
 
             plotting.save_figure(score.plot(), plot)
-        outputs.tell({**told, "files": files}, _table(score, told), as_json)
+        files = [path for path in (store, out, plot) if path is not None]
+        outputs.tell({**told, "files": files}, f"{score.summary()}\nseed {seed}", as_json)
 
 
-def _searched(
+def _scored(
     generator: Any,
     X: np.ndarray,
-    n_planted: int,
-    earlier: NearestResult | None,
-    keep: Callable[[NearestResult], None],
     options: dict[str, Any],
+    earlier: NearestResult | None,
+    seed: int,
+    store: str | None,
+    run: str,
 ) -> GoofScore:
-    """Search the targets, going on from an earlier result, and planted ones."""
-    from ..goof import nearest, planted
-    from ..goof.scores import aggregate
+    """Score, going on from an earlier result, and keep what was found of the data."""
+    from ..goof import scores
 
-    with outputs.warnings_in_a_line():
-        # the command has its own advice
-        warnings.filterwarnings("ignore", "interrupted", RuntimeWarning)
-        found = nearest(generator, X, resume=earlier, **options)
-        keep(found)
-        if (found.status == "interrupted").any():
-            raise KeyboardInterrupt
-        floor = planted(generator, n_planted, **options)
-    if (floor.nearest.status == "interrupted").any():
-        raise KeyboardInterrupt
-    return aggregate(found, X, floor)
+    found = None
+    try:
+        with outputs.warnings_in_a_line():
+            score = scores.score(generator, X, resume=earlier, random_state=seed, **options)
+        found = score.nearest
+    except scores.SearchInterrupted as stop:
+        found = stop.found
+        raise
+    finally:
+        if store is not None and found is not None:
+            found.write(store, fingerprint=run, seed=seed)
+    return score
 
 
 def _check_outputs(
@@ -197,13 +250,18 @@ def _check_outputs(
     from .. import plotting
 
     kinds = ((out, "--out", (".nc",)), (plot, "--plot", plotting.SUFFIXES))
+    read = [_path(name) for name in inputs if name is not None]
     for path, option, suffixes in (*kinds, (store, "--store", (".npz",))):
         if path is None:
             continue
         outputs.check(path, option, suffixes)
-        for name in inputs:
-            if name is not None and os.path.realpath(path) == os.path.realpath(name):
-                raise ValueError(f"{option} must differ from what is read, got {path!r} for both")
+        if os.path.realpath(path) in map(os.path.realpath, read):
+            raise ValueError(f"{option} must differ from what is read, got {path!r} for both")
+
+
+def _path(name: str) -> str:
+    """Return the file of FILE or FILE:KEY."""
+    return name if os.path.exists(name) or ":" not in name else name.rpartition(":")[0]
 
 
 def _latent_dim(text: str | None) -> int | tuple[int, ...] | None:
@@ -252,17 +310,17 @@ def _targets(
         return (low + (high - low) * X).astype(np.float32), names
     if resize is not None or rgb:
         raise ValueError(f"--resize and --rgb need a folder of images, got {data!r}")
-    X = _array(data)
+    X = _array(data, "--data", "a folder of images, ")
     if X.dtype == np.uint8:
         X = (low + (high - low) * (X / np.float32(255))).astype(np.float32)
     return X, None
 
 
-def _array(name: str) -> np.ndarray:
+def _array(name: str, option: str, others: str = "") -> np.ndarray:
     """Read numbers (n, ...) from FILE.npy, FILE.npz or FILE.npz:KEY, never running code."""
     from .._files import read_npz
 
-    path, key = arrays.split(name, "--data must be a folder of images, a .npy or a .npz file")
+    path, key = arrays.split(name, f"{option} must be {others}a .npy or a .npz file")
     if path.lower().endswith(".npy"):
         array = arrays.read_npy(path)
     else:
@@ -272,25 +330,27 @@ def _array(name: str) -> np.ndarray:
     return array
 
 
-def _on_device(generator: Any, device: str | None) -> Any:
-    """Move networks where they are wanted."""
+def _check_device(generator: Any, device: str | None) -> None:
+    """Refuse a device that cannot be used, and move networks to one that can."""
     if device is None:
-        return generator
-    import torch
+        return
+    from ..goof.generators import check_device, members_of
 
-    for member in generator if isinstance(generator, list | tuple) else [generator]:
-        if isinstance(member, torch.nn.Module):
-            try:
+    try:
+        check_device(device)
+        for member in members_of(generator):
+            if hasattr(member, "parameters") and hasattr(member, "to"):
                 member.to(device)
-            except (RuntimeError, AssertionError) as error:
-                told = str(error).splitlines()[0]
-                raise ValueError(f"--device {device} cannot be used: {told}") from error
-    return generator
+    except (ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+        told = str(error).splitlines()[0].rpartition("cannot be used: ")[2]
+        raise ValueError(f"--device {device} cannot be used: {told}") from error
 
 
 def _warn_of_range(generator: Any, X: np.ndarray) -> None:
     """Warn of targets without negative values where the generator ends in tanh."""
-    for member in generator if isinstance(generator, list | tuple) else [generator]:
+    from ..goof.generators import members_of
+
+    for member in members_of(generator):
         modules = list(member.modules()) if hasattr(member, "modules") else []
         if modules and type(modules[-1]).__name__ == "Tanh" and X.min() >= 0:
             typer.echo(
@@ -302,13 +362,25 @@ def _warn_of_range(generator: Any, X: np.ndarray) -> None:
             return
 
 
-def _fingerprint(X: np.ndarray, arguments: list, weights: str | None) -> str:
-    """Return what tells one run from another."""
-    digest = hashlib.sha256(repr((X.shape, str(X.dtype), arguments)).encode())
+def _checked_seed(seed: int | None) -> int | None:
+    if seed is not None and not 0 <= seed < _LARGEST_SEED:
+        raise ValueError(f"--seed must be at least 0 and less than 2^63, got {seed}")
+    return seed
+
+
+def _fingerprint(
+    X: np.ndarray, cond: np.ndarray | None, generator: Any, options: dict[str, Any]
+) -> str:
+    """Return what tells one run from another: data, what was generated with, how it is searched."""
+    from ..goof.generators import fingerprint
+
+    digest = hashlib.sha256(repr((X.shape, str(X.dtype), options)).encode())
     digest.update(np.ascontiguousarray(X).data)
-    if weights is not None:
-        with open(weights, "rb") as file:
-            digest.update(file.read())
+    if cond is not None:
+        digest.update(repr((cond.shape, str(cond.dtype))).encode())
+        digest.update(np.ascontiguousarray(cond).data)
+    asked = {name: options[name] for name in ("latent_dim", "device")}
+    digest.update(fingerprint(generator, cond=cond, **asked))
     return digest.hexdigest()
 
 
@@ -319,129 +391,24 @@ def _stored(
     from .._files import read_npz
     from ..goof import NearestResult
 
-    if seed is not None and seed < 0:
-        raise ValueError(f"--seed must be at least 0, got {seed}")
     if store is None or not os.path.exists(store):
         return None, secrets.randbits(31) if seed is None else seed
     kept = read_npz(store)
-    if str(kept.get("fingerprint", "")) != fingerprint:
+    own = int(kept["seed"]) if "seed" in kept else None
+    if str(kept.get("fingerprint", "")) != fingerprint or seed not in (None, own):
         raise ValueError(
-            f"--store {store} is not of this command: data, weights or options differ; delete the "
-            "file or name another"
+            f"--store {store} is not of this command: data, weights, seed or options differ; "
+            "delete the file or name another"
         )
-    return NearestResult.load(store), int(kept["seed"])
-
-
-def _keep(found: NearestResult, store: str, fingerprint: str, seed: int) -> None:
-    """Write a result with what tells the run."""
-    import dataclasses
-
-    from .._files import replacing
-
-    fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    with replacing(store) as beside:
-        np.savez_compressed(beside, **fields, fingerprint=fingerprint, seed=seed)
-
-
-def _told(
-    score: GoofScore, generator: str, weights: str | None, data: str, seed: int
-) -> dict[str, Any]:
-    """Return all figures, for JSON."""
-    names, counts = np.unique(score.nearest.status, return_counts=True)
-    squared = score.planted.nearest.squared_distance
-    mse = score.planted.mse
-    planted = {
-        "mse": mse.mean(),
-        "median": np.median(mse),
-        "rms": math.sqrt(squared.mean()),
-        "mean": np.sqrt(squared).mean(),
-        "recovered": score.planted.recovered,
-        "n": len(mse),
-    }
-    figures = {name: getattr(score, name) for name in ("mse", "median", "rms", "mean", "relative")}
-    return {
-        "generator": generator,
-        "weights": weights,
-        "data": data,
-        "seed": seed,
-        "n": len(score.nearest),
-        "n_pixels": int(score.targets[0].size),
-        "least_value": float(score.targets.min()),
-        "greatest_value": float(score.targets.max()),
-        **{name: _finite(value) for name, value in figures.items()},
-        "quantiles": {f"{level:g}": _finite(v) for level, v in score.quantiles.items()},
-        "lower_bound_mse": _finite(score.nearest.lower_bound.mean() / score.targets[0].size),
-        "planted": {name: _finite(value) for name, value in planted.items()},
-        "search_error_share": _finite(score.search_error_share),
-        "status": dict(zip(names.tolist(), counts.tolist(), strict=True)),
-    }
-
-
-def _finite(value: float) -> float | int | None:
-    """Return what JSON can hold."""
-    if isinstance(value, int):
-        return value
-    return float(value) if math.isfinite(value) else None
-
-
-def _table(score: GoofScore, told: dict[str, Any]) -> str:
-    planted = told["planted"]
-    lines = [f"{'':30}{'data':>12}{'planted floor':>16}"]
-    rows = (
-        ("squared distance per pixel", "mse"),
-        ("  median", "median"),
-        ("distance, root mean square", "rms"),
-        ("  mean", "mean"),
-        ("relative to the mean image", "relative"),
-    )
-    for label, name in rows:
-        cells = (_cell(told[name]), _cell(planted.get(name)))
-        lines.append(f"{label:30}{cells[0]:>12}{cells[1]:>16}")
-    status = ", ".join(f"{count} {name}" for name, count in told["status"].items())
-    lines.append(
-        f"{told['n']} targets of {told['n_pixels']} values in [{told['least_value']:.3g}, "
-        f"{told['greatest_value']:.3g}]: {status}; seed {told['seed']}"
-    )
-    low, high = score.planted.interval[1]
-    lines.append(
-        f"{planted['recovered']:.0%} ({low:.0%} to {high:.0%}) of {planted['n']} planted targets "
-        "found to 1e-06 per pixel"
-    )
-    share = told["search_error_share"]
-    if share is not None and share > _SHARE_OF_SEARCH:
-        lines.append(
-            f"the floor is {share:.0%} of the figure, which measures the search too: raise "
-            "--starts, --pool or --max-iter"
-        )
-    return "\n".join(lines)
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return NearestResult.of(kept, store), own
 
 
 def _dataset(
     score: GoofScore, told: dict[str, Any], names: list[str] | None, options: dict[str, Any]
 ) -> xarray.Dataset:
-    """Return results per target."""
-    import xarray
-
-    found = score.nearest
-    target = {
-        name: ("target", getattr(found, name))
-        for name in (
-            "squared_distance", "mse", "lower_bound", "status", "n_iter", "n_forward", "component",
-        )
-    }  # fmt: skip
-    dataset = xarray.Dataset(
-        {
-            **target,
-            "z": (("target", "latent"), found.z),
-            "planted_mse": ("planted", score.planted.mse),
-        },
-        attrs={
-            "settings": json.dumps(options, default=repr, sort_keys=True),
-            "figures": json.dumps(told, allow_nan=False),
-        },
+    """Return what ``score.to_xarray()`` does, with the command's own words and file names."""
+    dataset = score.to_xarray().assign_attrs(
+        settings=json.dumps(options, default=repr, sort_keys=True),
+        figures=json.dumps(told, allow_nan=False),
     )
     return dataset if names is None else dataset.assign_coords(file=("target", names))

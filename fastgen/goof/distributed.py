@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .results import STATUS, NearestResult, join
+from .. import _arrays, _random
+from .results import NearestResult, join, mean_history
 from .search import nearest
+from .status import codes, labels
+from .targets import Targets
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -95,16 +98,17 @@ def nearest_distributed(
     todo = _checked_rows(X, resume, group)
     if resume is not None and not len(todo):
         return resume
-    rng = _of_first(np.random.default_rng(random_state), group)
+    rng = _of_first(_random.generator(random_state), group)
     mine = todo[rank::size]
-    searched = _with_all_conditions(mine, todo, cond)
 
     def search() -> NearestResult:
+        targets = Targets(X, cond, init)
+        part = targets.take(_with_all_conditions(mine, todo, targets.cond))
         return nearest(
             generator,
-            _take(X, searched),
-            cond=_take(cond, searched),
-            init=init if callable(init) else _take(init, searched),
+            part.given(),
+            cond=part.cond,
+            init=part.init,
             random_state=rng,
             progress=progress if rank == 0 else False,
             **options,
@@ -127,25 +131,19 @@ def _checked_rows(X: Any, resume: Any, group: Any) -> np.ndarray:
         raise ValueError(f"X must have shape (n, ...) with at least one row, got {shape}")
     if resume is None:
         return np.arange(shape[0])
-    return np.flatnonzero(resume.status == "interrupted")
+    return np.flatnonzero(resume.interrupted)
 
 
 def _with_all_conditions(mine: np.ndarray, todo: np.ndarray, cond: Any) -> np.ndarray:
     """Return my rows and after them those that make my pools the ones of a single process."""
     if cond is None:
         return mine if len(mine) else todo[:1]
-    labels = np.asarray(cond.detach().cpu() if hasattr(cond, "detach") else cond)[todo]
-    inverse = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+    distinct = _arrays.to_numpy(cond)[todo]
+    inverse = np.unique(distinct, axis=0, return_inverse=True)[1].reshape(-1)
     own = inverse[np.isin(todo, mine)]
     first = [int(np.flatnonzero(inverse == label)[0]) for label in np.unique(inverse)]
     lacking = [i for i in first if inverse[i] not in own]
     return np.concatenate([mine, todo[lacking]]).astype(np.int64)
-
-
-def _take(rows: Any, index: np.ndarray) -> Any:
-    if rows is None:
-        return None
-    return rows[index] if hasattr(rows, "shape") else np.asarray(rows)[index]
 
 
 def _of_first(value: Any, group: Any) -> Any:
@@ -195,14 +193,14 @@ def _gathered(
     for name in _PER_TARGET:
         values = getattr(found, name)
         if name == "status":
-            values = np.array([STATUS.index(word) for word in values], dtype=np.int64)
+            values = codes(values)
         parts = _all_rows(values[:n_mine], longest, [len(share) for share in shares], group)
         fields[name] = np.concatenate(parts)[order]
-    fields["status"] = np.array(STATUS)[fields["status"]]
+    fields["status"] = labels(fields["status"])
     histories = zip(shares, _all(found.history, group), strict=True)
     return NearestResult(
         **fields,
-        history=_mean_history([(len(s), h) for s, h in histories if len(s) and len(h)]),
+        history=mean_history([(len(share), history) for share, history in histories]),
         n_dropped=max(_all(int(found.n_dropped), group)),
     )
 
@@ -219,12 +217,3 @@ def _all_rows(values: np.ndarray, longest: int, counts: list[int], group: Any) -
     parts = [torch.empty_like(mine) for _ in counts]
     dist.all_gather(parts, mine, group=group)
     return [part[:count].cpu().numpy() for part, count in zip(parts, counts, strict=True)]
-
-
-def _mean_history(histories: list[tuple[int, np.ndarray]]) -> np.ndarray:
-    """Average histories by numbers of targets; a short one goes on with its last stage."""
-    longest = max((len(history) for _, history in histories), default=0)
-    total = np.zeros((longest, 2))
-    for count, history in histories:
-        total += count * history[np.minimum(np.arange(longest), len(history) - 1)]
-    return total / max(sum(count for count, _ in histories), 1)

@@ -8,12 +8,18 @@ curvature that the Lagrangian of the constraint adds.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from .. import _validate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Latents (n, k), of NumPy or of torch.
+Rows = TypeVar("Rows", np.ndarray, "Tensor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Tangent:
 class Free:
     """All of R^k."""
 
-    def project(self, z: Tensor) -> Tensor:
+    def project(self, z: Rows) -> Rows:
         """Return the nearest latents in the domain."""
         return z
 
@@ -91,10 +97,9 @@ class Ball(Free):
     def __init__(self, radius: float) -> None:
         self.radius = _positive(radius, "radius")
 
-    def project(self, z: Tensor) -> Tensor:
+    def project(self, z: Rows) -> Rows:
         """Return the nearest latents in the ball."""
-        norm = z.norm(dim=1, keepdim=True)
-        return z * (self.radius / norm.clamp(min=self.radius))
+        return z * (self.radius / _lengths(z).clip(min=self.radius))
 
     def tangent(self, z: Tensor, half_gradient: Tensor) -> Tangent:
         """Return the tangent space on the sphere where the descent points outwards."""
@@ -116,12 +121,14 @@ class Sphere(Ball):
         Positive.
     """
 
-    def project(self, z: Tensor) -> Tensor:
+    def project(self, z: Rows) -> Rows:
         """Return the nearest latents on the sphere; of the origin, the first axis."""
-        norm = z.norm(dim=1, keepdim=True)
-        axis = z.new_zeros(z.shape[1])
-        axis[0] = self.radius
-        return (z * (self.radius / norm.clamp(min=1e-30))).where(norm > 1e-30, axis)
+        norm = _lengths(z)
+        found = z * (self.radius / norm.clip(min=1e-30))
+        origin = norm[:, 0] <= 1e-30
+        found[origin] = 0
+        found[origin, 0] = self.radius
+        return found
 
     def tangent(self, z: Tensor, half_gradient: Tensor) -> Tangent:
         """Return the tangent space of the sphere."""
@@ -144,9 +151,9 @@ class Box(Free):
         if self.low >= self.high:
             raise ValueError(f"low must be less than high, got {self.low} and {self.high}")
 
-    def project(self, z: Tensor) -> Tensor:
+    def project(self, z: Rows) -> Rows:
         """Return the nearest latents in the box."""
-        return z.clamp(self.low, self.high)
+        return z.clip(self.low, self.high)
 
     def tangent(self, z: Tensor, half_gradient: Tensor) -> Tangent:
         """Return the coordinates that are not at a bound with the descent pointing outwards."""
@@ -168,8 +175,32 @@ def check(domain: Any) -> Free:
     return domain
 
 
+def _lengths(z: Rows) -> Rows:
+    """Return the lengths (n, 1) of rows."""
+    if isinstance(z, np.ndarray):
+        return np.linalg.norm(z, axis=1, keepdims=True)
+    return z.norm(dim=1, keepdim=True)
+
+
 def _positive(value: Any, name: str) -> float:
     value = _validate.number(value, name)
     if value == 0:
         raise ValueError(f"{name} must be positive, got 0")
     return value
+
+
+def draw(
+    prior: str | Callable, count: int, latent_dim: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return latents (count, latent_dim) of the prior, float64."""
+    if prior == "normal":
+        return rng.standard_normal((count, latent_dim))
+    if prior == "uniform":
+        return rng.uniform(-1, 1, (count, latent_dim))
+    found = np.asarray(prior(count, rng), dtype=np.float64)
+    if found.shape != (count, latent_dim) or not np.isfinite(found).all():
+        raise ValueError(
+            f"prior(count, rng) must return finite latents of shape {(count, latent_dim)}, got "
+            f"shape {found.shape}"
+        )
+    return found

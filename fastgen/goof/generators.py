@@ -1,20 +1,22 @@
 """One face for every generator: networks, callables, linear models.
 
-The solvers see an :class:`Adapter`: flat latents (B, k) in, flat outputs (B, d) out, with
-derivatives. What the user handed over is left as it was: evaluation mode and frozen weights hold
-inside :func:`evaluation_mode` only.
+The solvers see an ``Adapter``: flat latents (B, k) in, flat outputs (B, d) out, with derivatives.
+What the user handed over is left as it was: evaluation mode and frozen weights hold inside
+``fastgen._evaluation.evaluation_mode`` only. A linear model needs no torch: its map is read off by
+``linear_map``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _arrays, _validate
+from .._evaluation import evaluation_mode
 from .tangents import Chain, straight
 
 if TYPE_CHECKING:
@@ -37,13 +39,15 @@ class Adapter:
     output_shape : tuple of int
         What it returns per sample.
     dtype, device
-        Of latents and outputs.
+        What latents and outputs are of, and where they lie.
     chain : Chain or None
         Explicit tangents where the network is a chain of known layers.
     affine : tuple (W, b) of ndarray or None
-        Of a linear generator G(z) = W z + b, float64.
+        The map of a linear generator G(z) = W z + b, in float64.
     layers : list of nn.Module or None
-        Of a chain, for the lower bounds.
+        The layers of the chain, for the lower bounds.
+    flat : bool
+        Whether outputs change from latent to latent without a slope, as behind rounding.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Adapter:
         self.chain = None if layers is None else Chain(layers)
         self.affine = affine
         self.output_shape: tuple[int, ...] = ()
+        self.flat = False
 
     @property
     def latent_dim(self) -> int:
@@ -128,27 +133,6 @@ def modules_of(generator: Any, forward: Any = None) -> list[nn.Module]:
     return [c for c in candidates if isinstance(c, torch.nn.Module)]
 
 
-@contextlib.contextmanager
-def evaluation_mode(modules: list[nn.Module]) -> Iterator[None]:
-    """Hold networks in evaluation mode with frozen weights, and restore what was."""
-    import torch
-
-    training = {part: part.training for module in modules for part in module.modules()}
-    needs = {p: p.requires_grad for module in modules for p in module.parameters()}
-    try:
-        for module in modules:
-            module.eval()
-        for parameter in needs:
-            parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.no_grad():
-            yield
-    finally:
-        for part, was in training.items():
-            part.training = was
-        for parameter, was in needs.items():
-            parameter.requires_grad_(was)
-
-
 def adapt(
     generator: Any,
     *,
@@ -168,9 +152,10 @@ def adapt(
         If the latent dimension cannot be inferred, or what is generated for a latent depends on the
         other latents of the batch or on chance.
     """
+    _arrays.require_torch("a generator that is no linear model")
     import torch
 
-    if _is_linear_model(generator):
+    if is_linear_model(generator):
         return _linear_model(generator, latent_dim, forward, cond, device)
     if not callable(generator):
         raise TypeError(
@@ -189,7 +174,7 @@ def adapt(
         dtype, home = weights[0].dtype, weights[0].device
     else:
         dtype, home = torch.float64 if double else torch.float32, torch.device("cpu")
-    device = home if device is None else torch.device(device)
+    device = home if device is None else _device(device)
     if weights and device.type != home.type:
         raise ValueError(f"generator is on {home}, device is {device}; move it with .to({device})")
     shape = _latent_shape(call, latent_dim, cond)
@@ -207,30 +192,66 @@ def adapt(
     return adapter
 
 
-def _is_linear_model(generator: Any) -> bool:
+def members_of(generator: Any) -> list[Any]:
+    """Return the members of a mixture, or the one generator in a list."""
+    members = list(generator) if isinstance(generator, list | tuple) else [generator]
+    if not members:
+        raise ValueError("generator must hold at least one generator, got an empty list")
+    return members
+
+
+def is_linear_model(generator: Any) -> bool:
+    """Whether a generator is an estimator with a linear decoder: LinearGAN, or PCA."""
     return hasattr(generator, "components_") and hasattr(generator, "inverse_transform")
 
 
+def linear_map(model: Any, latent_dim: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return W (d, k) and b (d,) of a fitted estimator that maps latents to ``W z + b``.
+
+    Parameters
+    ----------
+    model : estimator
+        With ``components_``, (d, k) or (k, d), ``mean_`` and ``inverse_transform``, which decides
+        between the two and what else it does, as whitening.
+    latent_dim : int, optional
+        Checked, if given.
+
+    Raises
+    ------
+    ValueError
+        If the attributes do not fit each other or ``latent_dim``.
+    """
+    components = np.asarray(model.components_, dtype=np.float64)
+    mean = np.asarray(getattr(model, "mean_", np.nan), dtype=np.float64)
+    if components.ndim != 2 or mean.ndim != 1 or len(mean) not in components.shape:
+        raise ValueError(
+            "a linear model must have components_ of its latent_dim times its number of features "
+            f"as LinearGAN and PCA have, got {components.shape} with mean_ of shape {mean.shape}"
+        )
+    k = min(components.shape) if len(mean) == max(components.shape) else max(components.shape)
+    if latent_dim is not None and latent_dim not in (k, (k,), [k]):
+        raise ValueError(f"latent_dim is {k} in components_, got {latent_dim}")
+    bias = np.asarray(model.inverse_transform(np.zeros((1, k))), dtype=np.float64)[0]
+    weight = (np.asarray(model.inverse_transform(np.eye(k)), dtype=np.float64) - bias).T
+    # free of the rounding that adding and subtracting the mean leaves
+    for exact in (components, components.T):
+        if exact.shape == weight.shape and np.allclose(weight, exact, rtol=1e-6, atol=1e-9):
+            return exact, bias
+    return weight, bias
+
+
 def _linear_model(model: Any, latent_dim: Any, forward: Any, cond: Any, device: Any) -> Adapter:
-    """Adapter of a LinearGAN, or any model with ``components_`` (d, k) and ``mean_``."""
+    """Return the adapter of a linear model, as one layer in float64."""
     import torch
 
     if forward is not None or cond is not None:
         raise ValueError("forward and cond are for networks; a linear model takes neither")
-    weight = np.asarray(model.components_, dtype=np.float64)
-    bias = np.asarray(model.mean_, dtype=np.float64)
-    if weight.ndim != 2 or bias.shape != (len(weight),):
-        raise ValueError(
-            "a linear model must have components_ of shape (n_features, latent_dim) as LinearGAN "
-            f"has, got {weight.shape} with mean_ of shape {bias.shape}"
-        )
-    if latent_dim is not None and latent_dim != weight.shape[1]:
-        raise ValueError(f"latent_dim is {weight.shape[1]} in components_, got {latent_dim}")
+    weight, bias = linear_map(model, latent_dim)
     layer = torch.nn.Linear(weight.shape[1], len(weight), dtype=torch.float64).eval()
-    layer.weight.data.copy_(torch.from_numpy(weight))
+    layer.weight.data.copy_(torch.from_numpy(weight.copy()))
     layer.bias.data.copy_(torch.from_numpy(bias))
     layer.requires_grad_(False)
-    device = torch.device("cpu" if device is None else device)
+    device = torch.device("cpu") if device is None else _device(device)
     adapter = Adapter(
         layer.to(device),
         latent_shape=(weight.shape[1],),
@@ -241,6 +262,73 @@ def _linear_model(model: Any, latent_dim: Any, forward: Any, cond: Any, device: 
     )
     adapter.output_shape = (len(weight),)
     return adapter
+
+
+def fingerprint(generator: Any, **options: Any) -> bytes:
+    """Return bytes that tell generators apart: their kinds and all of their numbers.
+
+    The numbers of networks are their weights and buffers, those of linear models their map, those
+    of other callables what they make of a few latents, to four digits.
+
+    Parameters
+    ----------
+    generator : nn.Module, callable, linear model, or a list of them
+    **options
+        Arguments of `adapt`.
+    """
+    digest = hashlib.sha256()
+    for member in members_of(generator):
+        digest.update(f"{type(member).__module__}.{type(member).__qualname__}".encode())
+        for key, values in _numbers(member, options):
+            digest.update(f"{key} {values.shape} {values.dtype}".encode())
+            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return digest.digest()
+
+
+def _numbers(member: Any, options: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """Return what `fingerprint` tells a generator by."""
+    if is_linear_model(member):
+        return list(zip(("weight", "bias"), linear_map(member), strict=True))
+    if hasattr(member, "state_dict"):
+        return [(k, _arrays.to_numpy(value)) for k, value in sorted(member.state_dict().items())]
+    with evaluation_mode(modules_of(member)):
+        adapter = adapt(member, **options)
+        outputs = _arrays.to_numpy(adapter.raw(*_few_latents(adapter, 4)))
+    outputs = outputs.astype(np.float64)
+    return [("outputs", np.round(outputs / max(np.abs(outputs).max(initial=0.0), 1e-300), 4))]
+
+
+def _few_latents(adapter: Adapter, count: int) -> tuple[Tensor, Tensor | None]:
+    """Return the same latents (count, k) at every call, and whose condition each takes."""
+    import torch
+
+    z = torch.randn((count, adapter.latent_dim), generator=torch.Generator().manual_seed(0))
+    rows = None
+    if adapter.cond is not None:
+        rows = torch.arange(count, device=adapter.device) % len(adapter.cond)
+    return z.to(adapter.device, adapter.dtype), rows
+
+
+def check_device(device: Any) -> None:
+    """Raise unless ``device``, which a closed form does not need, is None or can be used."""
+    if device is not None:
+        _arrays.require_torch("device=")
+        _device(device)
+
+
+def _device(device: Any) -> torch.device:
+    """Return a device on which tensors can be made."""
+    import torch
+
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        told = str(error).splitlines()[0]
+        raise ValueError(f"device {str(device)!r} cannot be used: {told}") from error
+    if found.type == "meta":
+        raise ValueError("device 'meta' cannot be used: its tensors hold no values")
+    return found
 
 
 def _latent_shape(call: Any, latent_dim: Any, cond: Any) -> tuple[int, ...]:
@@ -270,19 +358,27 @@ def _latent_shape(call: Any, latent_dim: Any, cond: Any) -> tuple[int, ...]:
 
 
 def _condition(cond: Any, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Return conditions as a tensor with one row per target."""
+    """Return conditions as a tensor with one row per target; integers become labels of int64."""
     import torch
 
     if cond is None:
         return None
-    cond = torch.as_tensor(cond)
+    if not isinstance(cond, torch.Tensor):
+        array = np.asarray(cond)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"cond must hold labels or embeddings in numbers, got dtype {array.dtype}"
+            )
+        kinds = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}
+        cond = torch.from_numpy(np.array(array, dtype=kinds[array.dtype.kind]))
     if cond.ndim < 1:
         raise ValueError(f"cond must have one row per row of X, got shape {tuple(cond.shape)}")
     if cond.is_floating_point():
         if not torch.isfinite(cond).all():
             raise ValueError("cond must be finite")
-        cond = cond.to(dtype)
-    return cond.to(device)
+        return cond.to(device, dtype)
+    # embeddings take no smaller integers
+    return cond.to(device) if cond.dtype == torch.bool else cond.to(device, torch.int64)
 
 
 def _affine_layers(layers: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -301,34 +397,25 @@ def _affine_layers(layers: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.
 
 
 def _probe(adapter: Adapter, latent_dim: Any) -> None:
-    """Call the generator on a few latents: shape, kind, dependence on batch mates and on chance."""
+    """Call the generator on a few latents and refuse what cannot be searched.
+
+    Looked at are shape and kind of what it returns, whether a gradient reaches the latents, and
+    whether a latent's output depends on batch mates or on chance.
+    """
     import torch
 
     count = 4
-    rows = None
-    if adapter.cond is not None:
-        rows = torch.arange(count, device=adapter.device) % len(adapter.cond)
-    z = torch.randn((count, adapter.latent_dim), generator=torch.Generator().manual_seed(0))
-    z = z.to(adapter.device, adapter.dtype)
+    z, rows = _few_latents(adapter, count)
     try:
         whole = adapter.raw(z, rows)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        how = "as inferred from the first layer" if latent_dim is None else "as given"
-        raise ValueError(
-            f"generator failed on latents of shape {(count, *adapter.latent_shape)}, {how}, dtype "
-            f"{adapter.dtype}: {str(error).splitlines()[0]}; pass latent_dim=k or (k, 1, 1), and "
-            "forward= where it is not generator(z) or generator(z, cond)"
-        ) from error
-    if not isinstance(whole, torch.Tensor) or whole.ndim < 1 or len(whole) != count:
-        found = tuple(whole.shape) if isinstance(whole, torch.Tensor) else type(whole).__name__
-        raise TypeError(
-            f"generator must return a tensor ({count}, ...) for {count} latents, got {found}"
-        )
-    if whole.dtype != adapter.dtype:
-        raise TypeError(
-            f"generator must return {adapter.dtype} for {adapter.dtype} latents, got {whole.dtype}"
-        )
+        raise ValueError(_failure(error, adapter, latent_dim, count)) from error
+    _check_kind(whole, count, adapter.dtype)
     adapter.output_shape = tuple(whole.shape[1:])
+    slope = _slope(adapter, z, rows)
+    if not slope.any():
+        same = whole if rows is None else adapter.raw(z, torch.zeros_like(rows))
+        adapter.flat = bool((same != same[:1]).any())
     part = adapter.raw(z[:2], None if rows is None else rows[:2])
     again = adapter.raw(z, rows)
     scale = whole.abs().nan_to_num().max().clamp(min=1e-6)
@@ -344,3 +431,67 @@ def _probe(adapter: Adapter, latent_dim: Any) -> None:
         gap = (straightened - whole.reshape(count, -1)).abs().nan_to_num().max() / scale
         if gap > 1e-5:
             adapter.chain = adapter.layers = adapter.affine = None
+
+
+def _slope(adapter: Adapter, z: Tensor, rows: Tensor | None) -> Tensor:
+    """Return the gradient (B, k) of a weighted sum of the outputs; raise where there is none."""
+    import torch
+
+    with torch.enable_grad():
+        latents = z.clone().requires_grad_()
+        found, told = None, ""
+        try:
+            outputs = adapter(latents, rows)
+            if outputs.requires_grad:
+                weights = torch.linspace(0.5, 1.5, adapter.output_dim, device=z.device)
+                total = (outputs @ weights.to(outputs.dtype)).sum()
+                (found,) = torch.autograd.grad(total, latents, allow_unused=True)
+        except RuntimeError as error:
+            told = f" ({str(error).splitlines()[0]})"
+    if found is None:
+        raise ValueError(
+            f"no gradient of the generator reaches its latents{told}, and the search descends "
+            "along it: take torch.no_grad, torch.inference_mode, .detach() and .numpy() out of it"
+        )
+    return found.nan_to_num()
+
+
+def _failure(error: Exception, adapter: Adapter, latent_dim: Any, count: int) -> str:
+    """Say how the generator failed on a few latents, and what may be wrong."""
+    how = "as inferred from the first layer" if latent_dim is None else "as given"
+    told = (str(error) or type(error).__name__).splitlines()[0]
+    beside = ""
+    if adapter.cond is not None:
+        beside = f" and conditions of shape {tuple(adapter.cond.shape)}, dtype {adapter.cond.dtype}"
+    return (
+        f"generator failed on latents of shape {(count, *adapter.latent_shape)}, {how}, dtype "
+        f"{adapter.dtype}{beside}: {told}; pass latent_dim=k or (k, 1, 1), and forward= where it "
+        "is not generator(z) or generator(z, cond)"
+    )
+
+
+def _check_kind(whole: Any, count: int, dtype: torch.dtype) -> None:
+    """Raise unless a generator returned a tensor with a row for each latent, of their dtype."""
+    import torch
+
+    remedy = ""
+    if isinstance(whole, dict) and whole:
+        remedy = f"; pick one: forward=lambda z: generator(z)[{next(iter(whole))!r}]"
+    elif isinstance(whole, tuple | list):
+        remedy = "; pick one: forward=lambda z: generator(z)[0]"
+    elif any(isinstance(part, torch.Tensor) for part in getattr(whole, "__dict__", {}).values()):
+        names = [n for n, part in vars(whole).items() if isinstance(part, torch.Tensor)]
+        remedy = f"; pick one: forward=lambda z: generator(z).{names[0]}"
+    elif isinstance(whole, np.ndarray):
+        remedy = "; leave out .numpy(), which cuts off the gradient"
+    if not isinstance(whole, torch.Tensor) or whole.ndim < 1 or len(whole) != count:
+        found = tuple(whole.shape) if isinstance(whole, torch.Tensor) else type(whole).__name__
+        raise TypeError(
+            f"generator must return a tensor ({count}, ...) for {count} latents, got {found}"
+            f"{remedy}"
+        )
+    if whole.dtype != dtype:
+        raise TypeError(
+            f"generator must return {dtype} for {dtype} latents, got {whole.dtype}; add "
+            f".to(z.dtype), and no rounding: the search descends along its gradient"
+        )

@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _random, _validate
+from .._results import Result, plain
 from .results import NearestResult
-from .scores import PlantedResult, _judged, _numpy, _whole, planted
-from .search import nearest
+from .scores import PlantedResult, planted, transferable
+from .search import nearest, without_advice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _KS_LEVEL, _GAP_LEVEL = 0.01, 0.10
-_KS_CRITICAL = 1.6276  # of Kolmogorov's distribution, at 1 %
+_KS_CRITICAL = 1.6276  # critical value of Kolmogorov's distribution at 1 %
+_FIGURES = (
+    "mre_train", "mre_validation", "gap", "absolute_gap", "ks_statistic", "ks_pvalue",
+    "ks_detectable", "permutation_pvalue",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OverfitTest:
+class OverfitTest(Result):
     """Recovery errors of training and held-out data compared.
 
     Attributes
@@ -62,6 +67,18 @@ class OverfitTest:
         For few samples the gap alone exceeds 10 % by chance: read the permutation p-value too.
         """
         return self.ks_pvalue < _KS_LEVEL or self.gap > _GAP_LEVEL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures of the test and of its parts as plain Python, ready for JSON."""
+        return plain(
+            {
+                **{name: getattr(self, name) for name in _FIGURES},
+                "overfitted": self.overfitted,
+                "train": self.train.to_dict(),
+                "validation": self.validation.to_dict(),
+                "planted": self.planted.to_dict(),
+            }
+        )
 
     def __repr__(self) -> str:
         return (
@@ -174,16 +191,20 @@ def overfit_test(
         raise TypeError("pass cond_train and cond_val in place of cond")
     sets = (X_train, X_val)
     for name, X in zip(("X_train", "X_val"), sets, strict=True):
-        if len(_numpy(X)) < 2:
-            raise ValueError(f"{name} must have at least 2 rows, got {len(_numpy(X))}")
-    search, floor, shuffle = np.random.default_rng(random_state).spawn(3)
+        if len(X) < 2:
+            raise ValueError(f"{name} must have at least 2 rows, got {len(X)}")
+    search, floor, shuffle = _random.generator(random_state).spawn(3)
     seed = int(search.integers(2**63))
     conditions = (cond_train, cond_val)
-    train, validation = (
-        _whole(nearest(generator, X, cond=cond, random_state=seed, **options))
-        for X, cond in zip(sets, conditions, strict=True)
-    )
-    beside = planted(generator, n_planted, cond=cond_val, random_state=floor, **_judged(options))
+    with without_advice():
+        train, validation = (
+            _whole(nearest(generator, X, cond=cond, random_state=seed, **options))
+            for X, cond in zip(sets, conditions, strict=True)
+        )
+        beside = planted(
+            generator, n_planted, cond=cond_val, random_state=floor, **transferable(options)
+        )
+    _whole(beside.nearest)
     n, m = len(train), len(validation)
     test = ks_2samp(train.mse, validation.mse)
     gap = mre_gap(train.mse, validation.mse)
@@ -200,6 +221,12 @@ def overfit_test(
         ks_detectable=float(_KS_CRITICAL * np.sqrt((n + m) / (n * m))),
         permutation_pvalue=permutation_pvalue(train.mse, validation.mse, n_permutations, shuffle),
     )
+
+
+def _whole(found: NearestResult) -> NearestResult:
+    if found.interrupted.any():
+        raise KeyboardInterrupt("the search was interrupted; use nearest(..., resume=...)")
+    return found
 
 
 def permutation_pvalue(

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import replacing
+from .._files import read_npz, replacing
+from .._results import Result, plain
+from .status import Status
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
 
-STATUS = ("max_iter", "converged", "exact", "failed", "interrupted")
+
+_LABELLED = (
+    "squared_distance", "mse", "lower_bound", "status", "n_iter", "n_forward", "component",
+)  # fmt: skip
+# What belongs to all targets together.
+_OVERALL = ("history", "n_dropped")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NearestResult:
+class NearestResult(Result):
     """Nearest points found in a generator's range, one per target.
 
     ``squared_distance`` is an upper bound of the squared distance to the range: a longer search can
@@ -26,7 +35,8 @@ class NearestResult:
     Attributes
     ----------
     z : ndarray (n, latent_dim)
-        Latents. Of a mixture whose members have latents of different size, padded with NaN.
+        Latents. Where the members of a mixture have latents of different size, the shorter are
+        padded with NaN.
     reconstruction : ndarray of X's shape
         What the generator makes of them.
     squared_distance : ndarray (n,), float64
@@ -34,8 +44,9 @@ class NearestResult:
         X.
     status : ndarray (n,) of str
         "exact": at the rounding floor of the arithmetic, or solved in closed form; "converged":
-        no more gain; "max_iter": stopped while still gaining; "failed": no start gave
-        a finite output; "interrupted": not searched, or not by every member of a mixture.
+        no more gain; "max_iter": stopped while still gaining; "flat": the best of the starts, where
+        the generator has no slope, as behind rounding; "failed": no start gave a finite output;
+        "interrupted": not searched, or not by every member of a mixture.
     n_iter : ndarray (n,)
         Gradients of the race and steps of the solver, from the start that won.
     n_forward : ndarray (n,)
@@ -44,7 +55,8 @@ class NearestResult:
     component : ndarray (n,)
         Index of the mixture member, 0 for a single generator.
     lower_bound : ndarray (n,)
-        Certified: no latent is nearer. 0 where nothing is known.
+        Certified lower bound of the squared distance: no latent is nearer. 0 where nothing is
+        known.
     history : ndarray (n_stages, 2)
         Means over targets of ``n_forward`` and of the best squared distance so far, per stage.
     n_dropped : int
@@ -70,14 +82,59 @@ class NearestResult:
     @property
     def finished(self) -> np.ndarray:
         """Whether each target was searched, (n,) of bool."""
-        return (self.status != "interrupted") & (self.status != "failed")
+        return ~self.interrupted & (self.status != Status.FAILED.label)
+
+    @property
+    def interrupted(self) -> np.ndarray:
+        """Whether the search of each target is still to be done, (n,) of bool."""
+        return self.status == Status.INTERRUPTED.label
+
+    @property
+    def status_counts(self) -> dict[str, int]:
+        """How many targets have each status."""
+        names, counts = np.unique(self.status, return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures over the targets that were searched as plain Python, ready for JSON.
+
+        ``goof`` is the root mean squared distance, ``mse`` and ``median`` are per pixel.
+        """
+        squared, mse = self.squared_distance[self.finished], self.mse[self.finished]
+        some = bool(len(mse))
+        return plain(
+            {
+                "n": len(self),
+                "n_searched": len(mse),
+                "n_pixels": self.reconstruction[0].size,
+                "goof": np.sqrt(squared.mean()) if some else None,
+                "mse": mse.mean() if some else None,
+                "median": np.median(mse) if some else None,
+                "n_forward": self.n_forward.mean(),
+                "n_dropped": self.n_dropped,
+                "status": self.status_counts,
+            }
+        )
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return what was found for each target, labelled.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions ``target``, ``latent``: ``squared_distance``, ``mse``, ``lower_bound``,
+            ``status``, ``n_iter``, ``n_forward``, ``component`` (target), ``z`` (target, latent).
+        """
+        import xarray
+
+        variables = {name: ("target", getattr(self, name)) for name in _LABELLED}
+        return xarray.Dataset({**variables, "z": (("target", "latent"), self.z)})
 
     def __len__(self) -> int:
         return len(self.squared_distance)
 
     def __repr__(self) -> str:
-        names, counts = np.unique(self.status, return_counts=True)
-        found = ", ".join(f"{c} {n}" for n, c in zip(names, counts, strict=True))
+        found = ", ".join(f"{count} {name}" for name, count in self.status_counts.items())
         mse = self.mse[self.finished]
         middle = f"{np.median(mse):.3g}" if len(mse) else "none"
         return f"NearestResult({len(self)} targets: {found}; median MSE {middle})"
@@ -90,15 +147,28 @@ class NearestResult:
         path : path
             Ends in .npz; a file of that name is replaced.
         """
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        if not os.fspath(path).endswith(".npz"):
+        if not os.fspath(path).lower().endswith(".npz"):
             raise ValueError(f"path must end in .npz, got {os.fspath(path)!r}")
-        with replacing(path) as beside:
-            np.savez_compressed(beside, **fields)
+        self.write(path)
+
+    def write(self, path: str | os.PathLike, **beside: Any) -> None:
+        """Write as `save` does, with further arrays that `load` does not read.
+
+        Parameters
+        ----------
+        path : path
+            Ends in .npz.
+        **beside : array
+            What else the file is to hold, by name.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        # through a file, for NumPy adds a suffix to names that do not end in .npz in small letters
+        with replacing(path) as whole, open(whole, "wb") as file:
+            np.savez_compressed(file, **fields, **beside)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> NearestResult:
-        """Read what :meth:`save` wrote; nothing in the file can run.
+        """Read what `save` wrote; nothing in the file can run.
 
         Parameters
         ----------
@@ -107,15 +177,30 @@ class NearestResult:
         Returns
         -------
         NearestResult
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or no saved result; the message names it.
+        OSError
+            If it cannot be opened.
         """
-        names = {f.name for f in dataclasses.fields(cls)}
-        with np.load(path, allow_pickle=False) as arrays:
-            if missing := names - set(arrays.files):
-                raise ValueError(
-                    f"{os.fspath(path)!r} is not a saved NearestResult: it lacks "
-                    f"{', '.join(sorted(missing))}"
-                )
-            fields = {name: arrays[name] for name in names}
+        return cls.of(read_npz(path), path)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> NearestResult:
+        """Return the result that the arrays of a file hold; ValueError naming it if they do not."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        name = os.fspath(path)
+        if missing := set(names) - set(arrays):
+            raise ValueError(
+                f"{name!r} is not a saved NearestResult: it lacks {', '.join(sorted(missing))}"
+            )
+        n = arrays["squared_distance"].shape
+        lengths = {key: arrays[key].shape[:1] for key in names if key not in _OVERALL}
+        if len(n) != 1 or any(shape != n for shape in lengths.values()):
+            raise ValueError(f"{name!r} is not a saved NearestResult: its arrays differ in length")
+        fields = {key: arrays[key] for key in names}
         return cls(**{**fields, "n_dropped": int(fields["n_dropped"])})
 
     def plot(self, X: Any, *, n_images: int = 8, width: float = 7.0) -> Figure:
@@ -126,9 +211,9 @@ class NearestResult:
         X : array
             The targets.
         n_images : int, default 8
-            Spread evenly over the ordered errors.
+            Number of targets drawn, spread evenly over the ordered errors.
         width : float, default 7.0
-            In inches.
+            Width of the figure in inches.
 
         Returns
         -------
@@ -143,22 +228,28 @@ def join(first: NearestResult, second: NearestResult, rows: np.ndarray) -> Neare
     """Return ``first`` with its ``rows`` replaced by ``second``."""
     fields = {}
     for field in dataclasses.fields(NearestResult):
-        if field.name not in ("history", "n_dropped"):
+        if field.name not in _OVERALL:
             merged = getattr(first, field.name).copy()
             merged[rows] = getattr(second, field.name)
             fields[field.name] = merged
     return NearestResult(
         **fields,
-        history=_mean_history(first, second),
+        history=mean_history([(int(r.finished.sum()), r.history) for r in (first, second)]),
         n_dropped=max(first.n_dropped, second.n_dropped),
     )
 
 
-def _mean_history(first: NearestResult, second: NearestResult) -> np.ndarray:
-    """Average two histories over the targets searched; the shorter one stays at its end."""
-    parts = [(r.history, r.finished.sum()) for r in (first, second) if len(r.history)]
-    longest = max((len(history) for history, _ in parts), default=0)
+def mean_history(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Average the histories of disjoint sets of targets; a short one stays at its last stage.
+
+    Parameters
+    ----------
+    parts : sequence of (int, ndarray (n_stages, 2))
+        Number of targets and their mean history.
+    """
+    parts = [(count, history) for count, history in parts if count and len(history)]
+    longest = max((len(history) for _, history in parts), default=0)
     total = np.zeros((longest, 2))
-    for history, count in parts:
+    for count, history in parts:
         total += count * history[np.minimum(np.arange(longest), len(history) - 1)]
-    return total / max(sum(count for _, count in parts), 1)
+    return total / max(sum(count for count, _ in parts), 1)

@@ -3,34 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
-from . import domains, starts
-from .generators import Adapter, adapt, evaluation_mode, modules_of
+from .. import _arrays, _random, _validate
+from .._evaluation import evaluation_mode
+from .._results import Result, plain
+from . import domains
+from .generators import Adapter, adapt, is_linear_model, linear_map, members_of, modules_of
 from .results import NearestResult
-from .search import nearest
+from .search import nearest, without_advice
+from .solvers import precision
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
 
 _TOLERANCES = (1e-4, 1e-6, 1e-8)
-VERBATIM = 1e-6
+VERBATIM = 1e-6  # squared distance per pixel below which a target counts as recovered
+_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Share of the figure from which the floor is worth a word.
+_SHARE_OF_SEARCH = 0.1
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a score.
+
+    Attributes
+    ----------
+    found : NearestResult
+        What is finished of the data: give it as ``resume=`` to go on.
+    """
+
+    def __init__(self, found: NearestResult) -> None:
+        super().__init__("the search was interrupted; pass what is finished as resume= to go on")
+        self.found = found
+
+
+def figures(squared: np.ndarray, X: np.ndarray) -> dict[str, float]:
+    """Return the figures of squared distances (n,) of targets X (n, ...) to a range.
+
+    Returns
+    -------
+    dict
+        ``mse`` and ``median`` per pixel, in squared units of X; ``rms`` and ``mean`` distance, in
+        units of X; ``relative`` to the squared distances to the mean of X, NaN where those are 0.
+    """
+    flat = X.reshape(len(X), -1).astype(np.float64)
+    spread = ((flat - flat.mean(axis=0)) ** 2).sum()
+    mse = squared / max(flat.shape[1], 1)
+    return {
+        "mse": float(mse.mean()),
+        "median": float(np.median(mse)),
+        "rms": float(np.sqrt(squared.mean())),
+        "mean": float(np.sqrt(squared).mean()),
+        "relative": float(squared.sum() / spread) if spread else float("nan"),
+    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PlantedResult:
+class PlantedResult(Result):
     """What a search makes of targets that the generator produced itself: the true distance is 0.
 
     Attributes
     ----------
     nearest : NearestResult
+        What the search found for each target.
     targets : ndarray (n, ...)
         G(z0) of latents z0 drawn from the prior.
     tolerances : ndarray (n_tolerances,)
-        Of the squared distance per pixel.
+        Squared distances per pixel below which a target counts as found.
     rate : ndarray (n_tolerances,)
         Share of targets found to within each.
     interval : ndarray (n_tolerances, 2)
@@ -52,6 +96,20 @@ class PlantedResult:
     def recovered(self) -> float:
         """Share of targets found to a squared distance per pixel below 1e-6."""
         return float((self.mse < VERBATIM).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures of the floor as plain Python: what the search alone gets wrong."""
+        found = figures(self.nearest.squared_distance, self.targets)
+        return plain(
+            {
+                "n": len(self.mse),
+                "goof": found["rms"],
+                **{name: found[name] for name in ("mse", "median", "rms", "mean")},
+                "recovered": self.recovered,
+                "recovered_interval": _interval(int((self.mse < VERBATIM).sum()), len(self.mse)),
+                "status": self.nearest.status_counts,
+            }
+        )
 
     def __repr__(self) -> str:
         low, high = _interval(int((self.mse < VERBATIM).sum()), len(self.mse))
@@ -78,19 +136,21 @@ class PlantedResult:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GoofScore:
-    """Distances from data to a generator's range, aggregated, and the floor of the search.
+class GoofScore(Result):
+    """GOoF: the distance from data to what a generator can produce, beside the floor of the search.
 
-    Every figure is an upper bound. What ``planted`` shows is error of the search alone: where its
-    mean is not far below that of the data, the score is error of the search too.
+    The number to quote is ``goof``, with ``planted.to_dict()["goof"]`` beside it. Every figure is
+    an upper bound. What ``planted`` shows is error of the search alone: where its mean is not far
+    below that of the data, the score measures the search too.
 
     Attributes
     ----------
     nearest : NearestResult
-        Per sample.
+        What was found for each target.
     targets : ndarray (n, ...)
+        The data.
     planted : PlantedResult
-        Of the same search on targets that the generator made.
+        The same search on targets that the generator made, whose true distance is 0.
     mean : float
         Mean distance (GOoF with p = 1), in units of X.
     rms : float
@@ -102,7 +162,7 @@ class GoofScore:
     relative : float
         Sum of squared distances over that to the mean of X; 1 is no better than the mean.
     quantiles : dict
-        Of the squared distance per pixel, at 0.05, 0.25, 0.5, 0.75 and 0.95.
+        Quantiles of the squared distance per pixel at 0.05, 0.25, 0.5, 0.75 and 0.95.
     """
 
     nearest: NearestResult
@@ -116,8 +176,13 @@ class GoofScore:
     quantiles: dict[float, float]
 
     @property
+    def goof(self) -> float:
+        """The number to quote: root mean squared distance to the range, in units of X (``rms``)."""
+        return self.rms
+
+    @property
     def squared_distance(self) -> np.ndarray:
-        """Per sample (n,), in squared units of X."""
+        """Squared distance of each target (n,), in squared units of X."""
         return self.nearest.squared_distance
 
     @property
@@ -126,13 +191,67 @@ class GoofScore:
         floor = float(self.planted.mse.mean())
         return floor / self.mse if self.mse else float(floor > 0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures as plain Python, ready for JSON; what is not finite is None."""
+        size = self.targets[0].size
+        return plain(
+            {
+                "n": len(self.nearest),
+                "n_pixels": size,
+                "least_value": self.targets.min(),
+                "greatest_value": self.targets.max(),
+                "goof": self.goof,
+                **{name: getattr(self, name) for name in _FIGURES},
+                "quantiles": {f"{level:g}": value for level, value in self.quantiles.items()},
+                "lower_bound_mse": self.nearest.lower_bound.mean() / size,
+                "planted": self.planted.to_dict(),
+                "search_error_share": self.search_error_share,
+                "status": self.nearest.status_counts,
+            }
+        )
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return what was found for each target and each planted one, labelled.
+
+        Returns
+        -------
+        xarray.Dataset
+            As `NearestResult.to_xarray`, with ``planted_mse`` (planted); the figures of `to_dict`
+            are in the attribute "figures", as JSON.
+        """
+        dataset = self.nearest.to_xarray().assign(planted_mse=("planted", self.planted.mse))
+        return dataset.assign_attrs(figures=json.dumps(self.to_dict(), allow_nan=False))
+
+    def summary(self) -> str:
+        """Return the table that ``fastgen goof`` prints: figures beside their planted floor."""
+        told, floor = self.to_dict(), self.planted.to_dict()
+        lines = [f"{'':36}{'data':>12}{'planted floor':>16}"]
+        for label, name in _ROWS:
+            lines.append(f"{label:36}{_cell(told[name]):>12}{_cell(floor.get(name)):>16}")
+        status = ", ".join(f"{count} {name}" for name, count in told["status"].items())
+        low, high = floor["recovered_interval"]
+        lines += [
+            f"{told['n']} targets of {told['n_pixels']} values in [{told['least_value']:.3g}, "
+            f"{told['greatest_value']:.3g}]: {status}",
+            f"{floor['recovered']:.0%} ({low:.0%} to {high:.0%}) of {floor['n']} planted targets "
+            f"found to {VERBATIM:g} per pixel",
+        ]
+        share = told["search_error_share"]
+        if share is not None and share > _SHARE_OF_SEARCH:
+            lines.append(
+                f"the floor is {share:.0%} of the squared distance, which measures the search too: "
+                "search longer, from more starts (n_starts, pool_size, max_iter)"
+            )
+        return "\n".join(lines)
+
     def __repr__(self) -> str:
         low, high = float(self.targets.min()), float(self.targets.max())
         return (
-            f"GoofScore(mse {self.mse:.4g}, median {self.median:.4g}, rms {self.rms:.4g}, relative "
-            f"{self.relative:.3g} on {len(self.nearest)} targets in [{low:.3g}, {high:.3g}]; "
-            f"planted floor: mse {self.planted.mse.mean():.3g}, {self.planted.recovered:.0%} "
-            f"recovered)"
+            f"GoofScore(GOoF: rms distance {self.goof:.4g}; mse {self.mse:.4g}, median "
+            f"{self.median:.4g}, relative {self.relative:.3g} on {len(self.nearest)} targets in "
+            f"[{low:.3g}, {high:.3g}]; planted floor: rms "
+            f"{np.sqrt(self.planted.nearest.squared_distance.mean()):.3g}, mse "
+            f"{self.planted.mse.mean():.3g}, {self.planted.recovered:.0%} recovered)"
         )
 
     def plot(self, *, n_images: int = 8, width: float = 7.0) -> Figure:
@@ -151,6 +270,20 @@ class GoofScore:
         from ..plotting.nearest import score_figure
 
         return score_figure(self, n_images, width)
+
+
+_FIGURES = ("mse", "median", "rms", "mean", "relative")
+_ROWS = (
+    ("GOoF (root mean square distance)", "goof"),
+    ("mean distance", "mean"),
+    ("squared distance per pixel", "mse"),
+    ("  median", "median"),
+    ("  relative to the mean image", "relative"),
+)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def planted(
@@ -196,24 +329,22 @@ def planted(
         raise ValueError("init must be an encoder or None: an array belongs to other targets")
     if options.get("resume") is not None:
         raise ValueError("resume is for nearest, got a result for other targets")
-    draw, search = np.random.default_rng(random_state).spawn(2)
-    members = list(generator) if isinstance(generator, list | tuple) else [generator]
-    conditions = None if cond is None else np.resize(np.arange(len(cond)), n)
-    chosen = cond if cond is None else _take(cond, conditions)
+    draw, search = _random.generator(random_state).spawn(2)
+    members = members_of(generator)
+    if cond is not None:
+        cond = cond if hasattr(cond, "shape") else np.asarray(cond)
+        cond = cond[np.resize(np.arange(len(cond)), n)]
     shares = np.array_split(np.arange(n), len(members))
-    names = ("latent_dim", "forward", "device")
-    targets = []
-    for member, share in zip(members, shares, strict=True):
-        with evaluation_mode(modules_of(member, options.get("forward"))):
-            adapter = adapt(
-                member,
-                cond=None if chosen is None else _take(chosen, share),
-                **{name: options.get(name) for name in names},
-            )
-            targets.append(_generate(adapter, len(share), prior, domains.check(domain), draw))
-    X = np.concatenate(targets)
+    inside = {"prior": prior, "domain": domains.check(domain), "rng": draw}
+    made = {name: options.get(name) for name in ("latent_dim", "forward", "device")}
+    X = np.concatenate(
+        [
+            _made_by(member, len(share), None if cond is None else cond[share], made, **inside)
+            for member, share in zip(members, shares, strict=True)
+        ]
+    )
     found = nearest(
-        generator, X, prior=prior, domain=domain, cond=chosen, random_state=search, **options
+        generator, X, prior=prior, domain=domain, cond=cond, random_state=search, **options
     )
     tolerances = np.array(_TOLERANCES)
     counts = (found.mse[:, None] < tolerances).sum(axis=0)
@@ -226,17 +357,27 @@ def planted(
     )
 
 
-def _generate(
-    adapter: Adapter, count: int, prior: Any, domain: domains.Free, rng: np.random.Generator
+def _made_by(
+    member: Any,
+    count: int,
+    cond: Any,
+    options: dict[str, Any],
+    *,
+    prior: Any,
+    domain: domains.Free,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return outputs (count, ...) at latents of the prior, finite ones."""
-    import torch
-
+    """Return outputs (count, ...) of one member at latents of the prior, finite ones."""
     if not callable(prior):
         _validate.one_of(prior, "prior", ("normal", "uniform"))
-    z = torch.from_numpy(starts.draw(prior, count, adapter.latent_dim, rng))
-    z = domain.project(z.to(adapter.device, adapter.dtype))
-    outputs = adapter.raw(z, torch.arange(count, device=adapter.device)).cpu().numpy()
+    if is_linear_model(member) and cond is None and options["forward"] is None:
+        weight, bias = linear_map(member, options["latent_dim"])
+        z = domains.draw(prior, count, weight.shape[1], rng)
+        outputs = domain.project(z) @ weight.T + bias
+    else:
+        _arrays.require_torch("planted targets of a generator that is no linear model")
+        with precision.alone(), evaluation_mode(modules_of(member, options["forward"])):
+            outputs = _outputs(adapt(member, cond=cond, **options), count, prior, domain, rng)
     bad = ~np.isfinite(outputs.reshape(count, -1)).all(axis=1)
     if bad.any():
         raise ValueError(
@@ -246,8 +387,14 @@ def _generate(
     return outputs
 
 
-def _take(rows: Any, index: np.ndarray) -> Any:
-    return rows[index] if hasattr(rows, "shape") else np.asarray(rows)[index]
+def _outputs(
+    generator: Adapter, count: int, prior: Any, domain: domains.Free, rng: np.random.Generator
+) -> np.ndarray:
+    import torch
+
+    z = torch.from_numpy(domains.draw(prior, count, generator.latent_dim, rng))
+    z = domain.project(z.to(generator.device, generator.dtype))
+    return generator.raw(z, torch.arange(count, device=generator.device)).cpu().numpy()
 
 
 def _interval(count: int, n: int) -> tuple[float, float]:
@@ -260,19 +407,31 @@ def _interval(count: int, n: int) -> tuple[float, float]:
 
 
 def score(
-    generator: Any, X: Any, *, n_planted: int = 64, random_state: Any = None, **options: Any
+    generator: Any,
+    X: Any,
+    *,
+    n_planted: int = 64,
+    resume: NearestResult | None = None,
+    random_state: Any = None,
+    **options: Any,
 ) -> GoofScore:
     """Score how far data are from a generator's range, with the planted floor of the same search.
 
     Parameters
     ----------
     generator : nn.Module, callable, LinearGAN, or a list of them
+        As for `nearest`.
     X : array or tensor (n, ...)
+        The data, in the units that the generator returns.
     n_planted : int, default 64
         Targets made by the generator, searched in the same way.
+    resume : NearestResult, optional
+        What an earlier search of the same X found: only what it lacks is searched. That of an
+        interrupted score is in the exception's ``found``.
     random_state : int, Generator or None
+        Seed of the pool of starting samples and of the planted targets.
     **options
-        Further arguments of :func:`nearest`.
+        Further arguments of `nearest`.
 
     Returns
     -------
@@ -280,9 +439,9 @@ def score(
 
     Raises
     ------
-    KeyboardInterrupt
-        If the search was interrupted: a score of part of the data would be another score. Call
-        :func:`nearest` for long runs that are to be resumed.
+    SearchInterrupted
+        On Ctrl-C: a score of part of the data would be another score. It is a KeyboardInterrupt
+        with what is finished in ``found``.
 
     Examples
     --------
@@ -291,18 +450,22 @@ def score(
     >>> from fastgen.linear import LinearGAN
     >>> X = np.random.default_rng(0).standard_normal((40, 5))
     >>> found = score(LinearGAN(2, "unsupervised").fit(X), X, random_state=0)
-    >>> bool(np.isclose(found.rms**2, pca_floor(X, 2)))
+    >>> bool(np.isclose(found.goof**2, pca_floor(X, 2)))
     True
     """
     n_planted = _validate.integer(n_planted, "n_planted")
-    search, floor = np.random.default_rng(random_state).spawn(2)
-    found = _whole(nearest(generator, X, random_state=search, **options))
-    return aggregate(
-        found, _numpy(X), planted(generator, n_planted, random_state=floor, **_judged(options))
-    )
+    search, floor = _random.generator(random_state).spawn(2)
+    with without_advice():
+        found = nearest(generator, X, resume=resume, random_state=search, **options)
+        if found.interrupted.any():
+            raise SearchInterrupted(found)
+        beside = planted(generator, n_planted, random_state=floor, **transferable(options))
+    if beside.nearest.interrupted.any():
+        raise SearchInterrupted(found)
+    return aggregate(found, _arrays.to_numpy(X), beside)
 
 
-def _judged(options: dict) -> dict:
+def transferable(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a search that make sense for planted targets."""
     return {
         name: value
@@ -311,30 +474,12 @@ def _judged(options: dict) -> dict:
     }
 
 
-def _whole(found: NearestResult) -> NearestResult:
-    if (found.status == "interrupted").any():
-        raise KeyboardInterrupt("the search was interrupted; use nearest(..., resume=...)")
-    return found
-
-
-def _numpy(X: Any) -> np.ndarray:
-    return X.detach().cpu().numpy() if hasattr(X, "detach") else np.asarray(X)
-
-
 def aggregate(found: NearestResult, X: np.ndarray, floor: PlantedResult) -> GoofScore:
-    """Score of targets X (n, ...) that were searched already."""
-    flat = X.reshape(len(X), -1).astype(np.float64)
-    spread = ((flat - flat.mean(axis=0)) ** 2).sum()
-    squares = found.squared_distance
-    levels = (0.05, 0.25, 0.5, 0.75, 0.95)
+    """Score targets X (n, ...) that were searched already."""
     return GoofScore(
         nearest=found,
         targets=X,
         planted=floor,
-        mean=float(np.sqrt(squares).mean()),
-        rms=float(np.sqrt(squares.mean())),
-        mse=float(found.mse.mean()),
-        median=float(np.median(found.mse)),
-        relative=float(squares.sum() / spread) if spread else float("nan"),
-        quantiles=dict(zip(levels, np.quantile(found.mse, levels).tolist(), strict=True)),
+        **figures(found.squared_distance, X),
+        quantiles=dict(zip(_LEVELS, np.quantile(found.mse, _LEVELS).tolist(), strict=True)),
     )

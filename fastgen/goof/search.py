@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
-import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _arrays, _random, _validate
+from .._evaluation import evaluation_mode
+from .._progress import reporter
+from .._warnings import warn
 from . import domains
 from . import starts as _starts
 from .bounds import lower_bounds
 from .domains import Free
-from .generators import Adapter, adapt, evaluation_mode, modules_of
-from .results import STATUS, NearestResult, join
-from .solvers import affine, lm, race
+from .generators import (
+    Adapter,
+    adapt,
+    check_device,
+    is_linear_model,
+    linear_map,
+    members_of,
+    modules_of,
+)
+from .results import NearestResult, join, mean_history
+from .solvers import METHODS, affine, lm, precision, race
 from .solvers.objective import Objective
-from .solvers.pairs import Status
 from .solvers.typical_metric import typical_metric
-from .targets import as_targets, row_count, warn_of_range
+from .status import Status, labels
+from .targets import Targets, check_rows, warn_of_range
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK = 256  # targets searched together
-_MATRIX_VALUES = 2**26  # of the normal matrices of a chunk
+_MATRIX_VALUES = 2**26  # values of the normal matrices of a chunk, at most
 _POLISH_STEPS = 10
+_advising = contextvars.ContextVar("advising", default=True)
+
+
+@contextlib.contextmanager
+def without_advice() -> Iterator[None]:
+    """Let interrupted searches inside end without a warning: the caller raises, or advises."""
+    token = _advising.set(False)
+    try:
+        yield
+    finally:
+        _advising.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +59,6 @@ class _Settings:
 
     prior: str | Callable
     domain: Free
-    init: Any
     pool_size: int
     n_starts: int
     method: str
@@ -158,37 +179,36 @@ def nearest(
     >>> bool((nearest(gan, X, domain=Ball(0.5)).squared_distance >= found.squared_distance).all())
     True
     """
-    arguments = locals()
     settings = _settings(
         prior, domain, init, pool_size, n_starts, method, max_iter, penalty, polish, random_state
     )
-    if resume is not None:
-        return _resumed(resume, X, cond, arguments)
-    members = list(generator) if isinstance(generator, list | tuple) else [generator]
-    if not members:
-        raise ValueError("generator must hold at least one generator, got an empty list")
+    members = members_of(generator)
     if len(members) > 1 and (init is not None or forward is not None):
         raise ValueError("init and forward are for a single generator; put functions in the list")
-    report, close = _reporter(progress, len(members) * row_count(X))
+    targets = Targets(X, cond, init)
+    todo = _unfinished(resume, len(targets))
+    if todo is not None:
+        if not len(todo):
+            return resume
+        targets = targets.take(todo)
+    options = {"latent_dim": latent_dim, "forward": forward, "device": device}
     found: list[NearestResult] = []
-    try:
+    with reporter(progress, unit="target", total=len(members) * len(targets)) as report:
         for member in members:
-            with evaluation_mode(modules_of(member, forward)):
-                data_dtype = getattr(X, "dtype", None)
-                adapter = adapt(
-                    member,
-                    latent_dim=latent_dim,
-                    forward=forward,
-                    cond=cond,
-                    device=device,
-                    data_dtype=np.float64 if str(data_dtype).endswith("float64") else np.float32,
-                )
-                found.append(_single(member, adapter, X, settings, report))
-            if (found[-1].status == "interrupted").any():
+            found.append(_member(member, targets, settings, options, report))
+            if found[-1].interrupted.any():
                 break
-    finally:
-        close()
-    return found[0] if len(members) == 1 else _mixture(found, len(members))
+    whole = found[0] if len(members) == 1 else _mixture(found, len(members))
+    return whole if todo is None else join(resume, whole, todo)
+
+
+def _unfinished(resume: NearestResult | None, n: int) -> np.ndarray | None:
+    """Return the rows that an earlier result lacks, None without one."""
+    if resume is None:
+        return None
+    if not isinstance(resume, NearestResult) or len(resume) != n:
+        raise ValueError("resume must be the NearestResult of an earlier search of the same X")
+    return np.flatnonzero(resume.interrupted)
 
 
 def _settings(
@@ -210,57 +230,83 @@ def _settings(
     return _Settings(
         prior=prior,
         domain=domains.check(domain),
-        init=init,
         pool_size=pool_size,
         n_starts=n_starts,
-        method=_validate.one_of(method, "method", race.METHODS),
+        method=_validate.one_of(method, "method", METHODS),
         max_iter=_validate.integer(max_iter, "max_iter"),
         penalty=_validate.number(penalty, "penalty"),
         polish=bool(polish),
         # one seed, so that every member of a mixture is searched as it would be alone
-        seed=int(np.random.default_rng(random_state).integers(2**63)),
+        seed=int(_random.generator(random_state).integers(2**63)),
     )
 
 
-def _single(
-    member: Any, generator: Adapter, X: Any, settings: _Settings, report: Callable[[int], None]
+def _member(
+    member: Any,
+    targets: Targets,
+    settings: _Settings,
+    options: dict[str, Any],
+    report: Callable[[int], None],
 ) -> NearestResult:
-    """Search the range of one generator."""
+    """Search the range of one generator: in closed form where it is linear."""
+    closed = settings.method == "auto" and not settings.penalty
+    plain = options["forward"] is None and targets.cond is None
+    if closed and plain and is_linear_model(member):
+        check_device(options["device"])
+        weight, bias = linear_map(member, options["latent_dim"])
+        return _closed_form(weight, bias, targets, settings, report)
+    _arrays.require_torch("nearest of a generator that is no linear model")
+    with precision.alone(), evaluation_mode(modules_of(member, options["forward"])):
+        kind = np.float64 if targets.double else np.float32
+        generator = adapt(member, cond=targets.cond, data_dtype=kind, **options)
+        warn_of_range(member, targets)
+        if closed and generator.affine is not None:
+            return _closed_form(*generator.affine, targets, settings, report)
+        return _descended(generator, targets, settings, report)
+
+
+def _descended(
+    generator: Adapter, targets: Targets, settings: _Settings, report: Callable[[int], None]
+) -> NearestResult:
+    """Search the range of one generator from many starts."""
+    rows = targets.on(generator)
+    starts, dropped = _first_latents(generator, targets, rows, settings)
+    z, status, n_iter, work, history = _search(generator, rows, starts, settings, report)
+    done = status != Status.INTERRUPTED
+    lower = np.zeros(len(targets))
+    if done.any() and generator.layers is not None:
+        lower[done] = lower_bounds(generator.layers, targets.exact[done])
+    if settings.polish:
+        z, outputs = _polished(generator, targets, z, done, settings)
+    else:
+        outputs = _outputs(generator, z, done)
+    return _result(
+        targets, z.cpu().numpy(), outputs, status,
+        n_iter=n_iter, n_forward=work, lower_bound=lower, history=history, n_dropped=dropped,
+    )  # fmt: skip
+
+
+def _first_latents(
+    generator: Adapter, targets: Targets, rows: Tensor, settings: _Settings
+) -> tuple[Tensor, int]:
+    """Return starts (n, s, k), the user's first, and how many of the pool were not finite."""
     import torch
 
-    targets, wide = as_targets(X, generator)
-    warn_of_range(member, targets)
-    if generator.affine is not None and settings.method == "auto" and not settings.penalty:
-        return _closed_form(generator, wide.cpu().numpy(), X, settings, report)
-    rng = np.random.default_rng(settings.seed)
     starts, dropped = [], 0
-    if settings.init is not None:
-        starts.append(_starts.from_user(settings.init, X, generator, targets))
+    if targets.init is not None:
+        starts.append(_starts.from_user(targets, generator))
     if settings.n_starts:
         pool, dropped = _starts.from_pool(
             generator,
-            targets,
+            rows,
             prior=settings.prior,
             domain=settings.domain,
             pool_size=settings.pool_size,
             n_starts=settings.n_starts,
-            rng=rng,
+            rng=np.random.default_rng(settings.seed),
         )
         starts.append(pool)
-    first = torch.cat(starts, 1)
-    z, status, n_iter, work, history = _search(generator, targets, first, settings, report)
-    done = status != Status.INTERRUPTED
-    lower = np.zeros(len(targets))
-    exact = wide.cpu().numpy()
-    if done.any():
-        lower[done] = lower_bounds(generator.layers, exact[done])
-    if settings.polish:
-        z, outputs = _polished(generator, wide, z, done, settings)
-    else:
-        outputs = _outputs(generator, z, done)
-    return _result(
-        X, exact, z.cpu().numpy(), outputs, status, n_iter, work, lower, history, dropped
-    )
+    return torch.cat(starts, 1), dropped
 
 
 def _search(
@@ -276,7 +322,7 @@ def _search(
     z = starts[:, 0].clone()
     status = np.full(n, int(Status.INTERRUPTED), dtype=np.int8)
     n_iter, work = np.zeros(n, dtype=np.int64), np.zeros(n)
-    stages: list[list[tuple[float, float]]] = []
+    histories: list[tuple[int, np.ndarray]] = []
     metric = None
     if settings.method != "adam":
         # a stream of its own: the pool is the same with and without
@@ -284,43 +330,55 @@ def _search(
         metric = typical_metric(
             generator, settings.prior, settings.domain, settings.penalty, stream
         )
-    finished = 0
-    try:
+    with _until_interrupted(histories, n):
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
             part = generator.select(rows)
             objective = Objective(part, targets[rows], settings.domain, settings.penalty, metric)
-            stages.append([])
+            history: list[tuple[float, float]] = []
             plan = race.plan(settings.method, settings.max_iter, objective)
-            best = race.search(objective, starts[rows], plan, stages[-1])
-            z[rows] = best.z
-            status[rows] = best.status.cpu().numpy()
-            n_iter[rows] = best.n_iter.cpu().numpy()
+            best = race.search(objective, starts[rows], plan, history)
+            z[rows], n_iter[rows] = best.z, best.n_iter.cpu().numpy()
             work[rows] = objective.work.cpu().numpy()
-            finished = rows.stop
-            report(rows.stop - rows.start)
+            # last: what has a status is finished
+            status[rows] = best.status.cpu().numpy()
+            count = rows.stop - rows.start
+            histories.append((count, np.reshape(history, (-1, 2)) / count))
+            report(count)
+    if generator.flat:
+        _mark_flat(status)
+    return z, status, n_iter, work, mean_history(histories)
+
+
+@contextlib.contextmanager
+def _until_interrupted(finished: list[tuple[int, np.ndarray]], n: int) -> Iterator[None]:
+    """End the work inside on Ctrl-C, with a warning that says how much of it is finished."""
+    try:
+        yield
     except KeyboardInterrupt:
-        status[finished:] = int(Status.INTERRUPTED)
-        stages = stages[: -(-finished // size)]
-        warnings.warn(
-            f"interrupted after {finished} of {n} targets; pass the result as resume= to go on",
-            RuntimeWarning,
-            stacklevel=4,
+        if _advising.get():
+            warn(
+                f"interrupted after {sum(count for count, _ in finished)} of {n} targets; pass the "
+                "result as resume= to go on",
+                RuntimeWarning,
+            )
+
+
+def _mark_flat(status: np.ndarray) -> None:
+    """Mark, and warn, that without a slope nothing was searched but the starts."""
+    ended = (status == Status.CONVERGED) | (status == Status.MAX_ITER)
+    status[ended] = int(Status.FLAT)
+    if ended.any():
+        warn(
+            "the generator's output changes with its latent, but its gradient is 0 everywhere, as "
+            f"behind rounding or a threshold: {ended.sum()} of {len(status)} targets are marked "
+            f"{Status.FLAT.label!r}, whose distances are those of the best of their starts only; "
+            "leave rounding out of the generator"
         )
-    return z, status, n_iter, work, _mean_history(stages, max(finished, 1))
-
-
-def _mean_history(stages: list[list[tuple[float, float]]], n: int) -> np.ndarray:
-    """Average the stages of all chunks; a chunk that ended early counts with its last stage."""
-    longest = max((len(stage) for stage in stages), default=0)
-    total = np.zeros((longest, 2))
-    for stage in stages:
-        total += np.array([stage[min(i, len(stage) - 1)] for i in range(longest)])
-    return total / n
 
 
 def _polished(
-    generator: Adapter, targets: Tensor, z: Tensor, done: np.ndarray, settings: _Settings
+    generator: Adapter, targets: Targets, z: Tensor, done: np.ndarray, settings: _Settings
 ) -> tuple[Tensor, np.ndarray]:
     """Return latents and outputs after float64 steps from the latents found."""
     import torch
@@ -331,7 +389,7 @@ def _polished(
     z = z.double()
     rows = torch.from_numpy(np.flatnonzero(done)).to(z.device)
     if len(rows):
-        objective = Objective(double, targets, settings.domain, settings.penalty)
+        objective = Objective(double, targets.on(double), settings.domain, settings.penalty)
         for piece in rows.split(_CHUNK):
             found = lm.solve(objective, z[piece], piece, max_iter=_POLISH_STEPS, tol=1e-12)
             z[piece] = found.z
@@ -350,46 +408,41 @@ def _outputs(generator: Adapter, z: Tensor, done: np.ndarray) -> np.ndarray:
 
 
 def _closed_form(
-    generator: Adapter,
-    wide: np.ndarray,
-    X: Any,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    targets: Targets,
     settings: _Settings,
     report: Callable[[int], None],
 ) -> NearestResult:
     """Solve a linear generator exactly, in float64."""
-    weight, bias = generator.affine
-    z = affine.solve(weight, bias, wide, settings.domain)
-    report(len(z))
-    outputs = z @ weight.T + bias
-    squared = ((outputs - wide) ** 2).sum(axis=1)
+    check_rows(targets.shape[1:], (len(bias),))
+    z = affine.solve(weight, bias, targets.exact, settings.domain)
     n = len(z)
-    status = np.full(n, int(Status.EXACT), dtype=np.int8)
-    return _result(
-        X, wide, z, outputs, status, np.ones(n, dtype=np.int64), np.ones(n), squared,
-        np.array([[1.0, squared.mean()]]), 0,
+    report(n)
+    found = _result(
+        targets, z, z @ weight.T + bias, np.full(n, int(Status.EXACT), dtype=np.int8),
+        n_iter=np.ones(n, dtype=np.int64), n_forward=np.ones(n), lower_bound=np.full(n, np.inf),
+        history=np.empty((0, 2)), n_dropped=0,
     )  # fmt: skip
+    history = np.array([[1.0, found.squared_distance.mean()]])
+    return dataclasses.replace(found, history=history)
 
 
 def _result(
-    X: Any, wide: np.ndarray, z: np.ndarray, outputs: np.ndarray, status: np.ndarray,
-    n_iter: np.ndarray, work: np.ndarray, lower: np.ndarray, history: np.ndarray, dropped: int,
-) -> NearestResult:  # fmt: skip
+    targets: Targets, z: np.ndarray, outputs: np.ndarray, status: np.ndarray, **rest: Any
+) -> NearestResult:
     """Assemble the result; distances are those of the reconstructions returned, in float64."""
     z = z.copy()
     z[status == Status.INTERRUPTED] = np.nan
-    squared = ((outputs.astype(np.float64) - wide) ** 2).sum(axis=1)
-    squared[~np.isfinite(squared)] = np.inf
+    squared = targets.squared_distances(outputs)
+    rest["lower_bound"] = np.minimum(rest["lower_bound"], squared)
     return NearestResult(
         z=z,
-        reconstruction=outputs.reshape(tuple(X.shape) if hasattr(X, "shape") else np.shape(X)),
+        reconstruction=outputs.reshape(targets.shape),
         squared_distance=squared,
-        status=np.array(STATUS)[status],
-        n_iter=n_iter,
-        n_forward=work,
+        status=labels(status),
         component=np.zeros(len(z), dtype=np.int64),
-        lower_bound=np.minimum(lower, squared),
-        history=history,
-        n_dropped=dropped,
+        **rest,
     )
 
 
@@ -410,14 +463,14 @@ def _mixture(found: list[NearestResult], n_members: int) -> NearestResult:
         np.pad(m.z, ((0, 0), (0, widest - m.z.shape[1])), constant_values=np.nan) for m in found
     ]
     effort = sum(member.n_forward for member in found)
-    unfinished = np.any([member.status == "interrupted" for member in found], axis=0)
+    unfinished = np.any([member.interrupted for member in found], axis=0)
     unfinished |= len(found) < n_members
     known = np.min([member.lower_bound for member in found], axis=0)
     return NearestResult(
         z=np.stack(padded)[component, rows],
         reconstruction=pick("reconstruction"),
         squared_distance=pick("squared_distance"),
-        status=np.where(unfinished, "interrupted", pick("status")),
+        status=np.where(unfinished, Status.INTERRUPTED.label, pick("status")),
         n_iter=pick("n_iter"),
         n_forward=effort,
         component=component,
@@ -425,50 +478,3 @@ def _mixture(found: list[NearestResult], n_members: int) -> NearestResult:
         history=np.array([[effort.mean(), pick("squared_distance").mean()]]),
         n_dropped=sum(member.n_dropped for member in found),
     )
-
-
-def _resumed(earlier: NearestResult, X: Any, cond: Any, arguments: dict) -> NearestResult:
-    """Search what an earlier result marks as interrupted and join the two."""
-    if not isinstance(earlier, NearestResult) or len(earlier) != row_count(X):
-        raise ValueError("resume must be the NearestResult of an earlier search of the same X")
-    todo = np.flatnonzero(earlier.status == "interrupted")
-    if not len(todo):
-        return earlier
-    options = {
-        name: value
-        for name, value in arguments.items()
-        if name not in ("resume", "generator", "X", "cond", "init")
-    }
-    init = arguments["init"]
-    if init is not None and not callable(init):
-        init = init[todo]
-    X = X[todo] if hasattr(X, "shape") else np.asarray(X)[todo]
-    cond = (
-        None if cond is None else (cond[todo] if hasattr(cond, "shape") else np.asarray(cond)[todo])
-    )
-    rest = nearest(arguments["generator"], X, cond=cond, init=init, **options)
-    return join(earlier, rest, todo)
-
-
-def _reporter(progress: Any, total: int) -> tuple[Callable[[int], None], Callable[[], None]]:
-    """Return ``report(count)`` for finished targets and ``close()``."""
-    if progress is False:
-        return (lambda count: None), (lambda: None)
-    if callable(progress):
-        done = [0]
-
-        def report(count: int) -> None:
-            done[0] += count
-            progress(done[0], total)
-
-        return report, (lambda: None)
-    from tqdm import tqdm
-
-    bar = tqdm(
-        total=total,
-        unit="target",
-        file=sys.stderr,
-        disable=None if progress is None else False,
-        delay=2 if progress is None else 0,
-    )
-    return bar.update, bar.close

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .domains import Free
+from .domains import Free, draw
 from .generators import Adapter
-from .solvers.objective import coarse_products
+from .solvers.precision import coarse_products
+from .targets import Targets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,23 +44,6 @@ def nearest_in_block(X: Tensor, pool: Tensor, n_neighbors: int = 1) -> tuple[Ten
         distances.append(exact.gather(1, order))
         indices.append(index.gather(1, order))
     return torch.cat(distances), torch.cat(indices)
-
-
-def draw(
-    prior: str | Callable, count: int, latent_dim: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return latents (count, latent_dim) of the prior, float64."""
-    if prior == "normal":
-        return rng.standard_normal((count, latent_dim))
-    if prior == "uniform":
-        return rng.uniform(-1, 1, (count, latent_dim))
-    found = np.asarray(prior(count, rng), dtype=np.float64)
-    if found.shape != (count, latent_dim) or not np.isfinite(found).all():
-        raise ValueError(
-            f"prior(count, rng) must return finite latents of shape {(count, latent_dim)}, got "
-            f"shape {found.shape}"
-        )
-    return found
 
 
 def from_pool(
@@ -168,14 +152,15 @@ def _generate(generator: Adapter, z: Tensor, condition: Tensor | None) -> Tensor
     return torch.cat(parts)
 
 
-def from_user(init: Any, X: Any, generator: Adapter, targets: Tensor) -> Tensor:
+def from_user(targets: Targets, generator: Adapter) -> Tensor:
     """Return starts (n, s, k) given as an array (n, k) or (n, s, k), or by an encoder of X."""
     import torch
 
     n, k = len(targets), generator.latent_dim
+    init = targets.init
     if callable(init):
-        given = torch.as_tensor(np.asarray(X) if not isinstance(X, torch.Tensor) else X)
-        init = init(given.to(generator.device, generator.dtype))
+        rows = targets.as_tensor(generator.dtype, generator.device)
+        init = init(rows.reshape(targets.shape))
         if isinstance(init, tuple):
             raise TypeError(
                 "init(X) must return latents (n, k), got a tuple; for a VAE pass a function that "

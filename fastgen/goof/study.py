@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _random, _validate
+from .._results import Result, plain
 from ..neighbors import nearest_rows
 from ..plotting.study import study_figure
 from . import study_table as runs
@@ -36,7 +37,7 @@ METHODS = ("random", "kmeans")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subsample:
+class Subsample(Result):
     """Rows that stand for a data set.
 
     Attributes
@@ -57,6 +58,17 @@ class Subsample:
     def inertia(self) -> float:
         """Sum of squared distances to the nearest row chosen: what k-means makes small."""
         return float(self.squared_distance.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers of rows, and how far the others are from those chosen."""
+        return plain(
+            {
+                "n": len(self.squared_distance),
+                "n_chosen": len(self.index),
+                "inertia": self.inertia,
+                "greatest_squared_distance": self.squared_distance.max(),
+            }
+        )
 
     def bound(self, error: float) -> float:
         """Bound of the mean squared distance from all rows to the range of a generator.
@@ -114,7 +126,7 @@ def subsample(X: Any, m: int, method: str = "random", random_state: Any = None) 
     m = _validate.integer(m, "m")
     if m > len(rows):
         raise ValueError(f"m must be at most the {len(rows)} rows of X, got {m}")
-    rng = np.random.default_rng(random_state)
+    rng = _random.generator(random_state)
     if method == "random":
         index = np.sort(rng.choice(len(rows), m, replace=False))
     else:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
-from .scores import planted
-from .search import nearest
+from .. import _arrays, _random, _validate
+from .._progress import reporter
+from .._warnings import warn
+from .generators import members_of
+from .scores import figures, planted
+from .search import nearest, without_advice
 
 if TYPE_CHECKING:
     import xarray
@@ -68,12 +69,13 @@ class Search:
             Those found are appended, by member.
         """
         found = []
-        for j, member in enumerate(_members(generator)):
+        for j, member in enumerate(members_of(generator)):
             init = None if starts is None else starts[j]
-            result = _searched(
-                nearest, member, X, init=init, random_state=seed, progress=False, **self.options
-            )
-            if (result.status == "interrupted").any():
+            with without_advice():
+                result = nearest(
+                    member, X, init=init, random_state=seed, progress=False, **self.options
+                )
+            if result.interrupted.any():
                 raise KeyboardInterrupt
             found.append(result.squared_distance)
             if latents is not None:
@@ -82,29 +84,18 @@ class Search:
 
     def floor(self, generator: Any, seed: int) -> tuple[float, float]:
         """Return mean squared distance per pixel of planted targets and the share recovered."""
-        members = _members(generator)
-        found = _searched(
-            planted,
-            members if len(members) > 1 else members[0],
-            max(self.n_planted, len(members)),
-            random_state=seed,
-            progress=False,
-            **self.options,
-        )
-        if (found.nearest.status == "interrupted").any():
+        members = members_of(generator)
+        with without_advice():
+            found = planted(
+                members if len(members) > 1 else members[0],
+                max(self.n_planted, len(members)),
+                random_state=seed,
+                progress=False,
+                **self.options,
+            )
+        if found.nearest.interrupted.any():
             raise KeyboardInterrupt
         return float(found.mse.mean()), found.recovered
-
-
-def _members(generator: Any) -> list[Any]:
-    return list(generator) if isinstance(generator, list | tuple) else [generator]
-
-
-def _searched(search: Callable, *arguments: Any, **options: Any) -> Any:
-    """Call a search whose advice on interruption does not hold here: the study gives its own."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "interrupted", RuntimeWarning)
-        return search(*arguments, **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +153,7 @@ class Table:
         shape = tuple(len(values) for values in self.coords.values())
         self.figures = {name: np.full((*shape, len(sets)), np.nan) for name in FIGURES}
         self.notes = {name: np.full(shape, np.nan) for name in (*_FLOOR, *notes)}
-        self.cells = _cells(self.coords, shape, np.random.default_rng(random_state))
+        self.cells = _cells(self.coords, shape, _random.generator(random_state))
         if resume is not None:
             self._take_up(resume)
 
@@ -183,17 +174,9 @@ class Table:
 
     def put(self, cell: Cell, name: str, squared: np.ndarray, X: np.ndarray) -> None:
         """Enter figures of squared distances (n,) from targets X."""
-        flat = X.reshape(len(X), -1).astype(np.float64)
-        spread = ((flat - flat.mean(axis=0)) ** 2).sum()
-        mse = squared / flat.shape[1]
-        figures = (
-            mse.mean(),
-            np.median(mse),
-            np.sqrt(squared.mean()),
-            squared.sum() / spread if spread else np.nan,
-        )
-        for figure, value in zip(FIGURES, figures, strict=True):
-            self.figures[figure][(*cell.position, self.sets.index(name))] = value
+        found = figures(squared, X)
+        for figure in FIGURES:
+            self.figures[figure][(*cell.position, self.sets.index(name))] = found[figure]
 
     def note(self, cell: Cell, **values: float) -> None:
         """Enter single values."""
@@ -213,23 +196,20 @@ class Table:
         progress: bool | None,
     ) -> xarray.Dataset:
         """Do ``work`` for the cells that lack results; Ctrl-C ends it with those that are done."""
-        from tqdm import tqdm
-
         todo = [c for c in self.cells if np.isnan(self.notes["planted_mse"][c.position])]
-        hidden = {None: None, True: False, False: True}[progress]
-        with tqdm(todo, unit="generator", file=sys.stderr, disable=hidden) as bar:
+        with reporter(progress, unit="generator", total=len(todo)) as report:
             try:
-                for cell in bar:
+                for cell in todo:
                     work(cell)
+                    report()
             except KeyboardInterrupt:
                 for name in FIGURES:
                     self.figures[name][cell.position] = np.nan
                 done = int((~np.isnan(self.notes["planted_mse"])).sum())
-                warnings.warn(
+                warn(
                     f"interrupted after {done} of {len(self.cells)} generators; pass the result as "
                     "resume= with the same random_state to go on",
                     RuntimeWarning,
-                    stacklevel=3,
                 )
         return self._dataset(X, options)
 
@@ -280,7 +260,7 @@ def n_parameters(generator: Any) -> float:
 
 def data(X: Any, name: str) -> np.ndarray:
     """Return finite numeric rows in their shape."""
-    X = X.detach().cpu().numpy() if hasattr(X, "detach") else np.asarray(X)
+    X = _arrays.to_numpy(X)
     if X.ndim < 2 or not X.size:
         raise ValueError(f"{name} must have shape (n, ...) with at least one row, got {X.shape}")
     _validate.data_matrix(flat(X), name, minimum_rows=1)

@@ -5,16 +5,14 @@ Needs torchmetrics: ``pip install "fastgen[torchmetrics]"``.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
-
-import torch
 
 from .. import _validate
 from .scores import PlantedResult, planted
-from .search import nearest
+from .search import nearest, without_advice
 
 try:
+    import torch
     from torchmetrics import Metric
     from torchmetrics.utilities.data import dim_zero_cat
 except ImportError as error:
@@ -125,11 +123,9 @@ class GOoF(Metric):
         KeyboardInterrupt
             If the search was interrupted; the batch is not counted.
         """
-        with warnings.catch_warnings():
-            # advises to resume, which has no place here
-            warnings.filterwarnings("ignore", "interrupted", RuntimeWarning)
+        with without_advice():
             found = nearest(self.generator, images, **self.options)
-        if (found.status == "interrupted").any():
+        if found.interrupted.any():
             raise KeyboardInterrupt
         squared = torch.from_numpy(found.squared_distance)
         self.squared_distance.append(squared.to(self.device))

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import _validate
 from .._arrays import to_host
+from .._evaluation import evaluation_mode
 
 if TYPE_CHECKING:
     import torch
@@ -226,19 +227,15 @@ def _evaluating(module: torch.nn.Module, device: Any) -> Iterator[torch.device]:
 
     tensors = (*module.parameters(), *module.buffers())
     home = tensors[0].device if tensors else torch.device("cpu")
-    modes = [(part, part.training) for part in module.modules()]
     target = home if device is None else torch.device(device)
-    try:
-        module.eval()
-        if target != home:
-            module.to(target)
-        with torch.no_grad():
+    with evaluation_mode([module]):
+        try:
+            if target != home:
+                module.to(target)
             yield target
-    finally:
-        for part, training in modes:
-            part.training = training
-        if target != home:
-            module.to(home)
+        finally:
+            if target != home:
+                module.to(home)
 
 
 def inception_v3(

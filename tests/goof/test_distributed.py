@@ -17,7 +17,8 @@ if not torch.distributed.is_available():
     pytest.skip("torch was built without torch.distributed", allow_module_level=True)
 
 from fastgen.goof import NearestResult, nearest
-from fastgen.goof.distributed import _mean_history, _with_all_conditions, nearest_distributed
+from fastgen.goof.distributed import _with_all_conditions, nearest_distributed
+from fastgen.goof.results import mean_history
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
@@ -233,5 +234,5 @@ def test_every_process_has_a_row_of_every_condition():
 
 def test_histories_are_averaged_by_targets():
     long, short = np.array([[1.0, 8.0], [3.0, 4.0]]), np.array([[2.0, 2.0]])
-    np.testing.assert_allclose(_mean_history([(3, long), (1, short)]), [[1.25, 6.5], [2.75, 3.5]])
-    assert _mean_history([]).shape == (0, 2)
+    np.testing.assert_allclose(mean_history([(3, long), (1, short)]), [[1.25, 6.5], [2.75, 3.5]])
+    assert mean_history([]).shape == (0, 2)

@@ -18,7 +18,7 @@ from fastgen.goof.generators import adapt
 from fastgen.goof.solvers import lbfgs, lbfgs_tensors, typical_metric
 from fastgen.goof.solvers import race as _race
 from fastgen.goof.solvers.objective import Objective
-from fastgen.goof.solvers.pairs import Status
+from fastgen.goof.status import Status
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),

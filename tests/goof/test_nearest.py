@@ -16,9 +16,10 @@ from fastgen.linear import LinearGAN
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
+from fastgen._evaluation import evaluation_mode
 from fastgen.goof import bounds, search
+from fastgen.goof import domains as goof_domains
 from fastgen.goof import starts as _starts
-from fastgen.goof.generators import evaluation_mode
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
@@ -279,7 +280,7 @@ def test_outputs_that_are_not_finite_are_dropped_and_counted():
 
     X = planted_by(net, 3, scale=0.1)
     found = nearest(generator, X, latent_dim=3, **QUICK)
-    drawn = _starts.draw("normal", 300, 3, np.random.default_rng(0))
+    drawn = goof_domains.draw("normal", 300, 3, np.random.default_rng(0))
     assert 50 < found.n_dropped < 150
     assert len(drawn) == 300
     assert np.isfinite(found.squared_distance).all()
@@ -355,7 +356,7 @@ def test_interrupted_searches_go_on(monkeypatch, stop):
     monkeypatch.setattr(search, "_CHUNK", 7)
     whole = nearest(net, X, **QUICK)
     calls = []
-    real = search._race.search
+    real = search.race.search
 
     def interrupted(*args):
         calls.append(1)
@@ -363,7 +364,7 @@ def test_interrupted_searches_go_on(monkeypatch, stop):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(search._race, "search", interrupted)
+    monkeypatch.setattr(search.race, "search", interrupted)
     with pytest.warns(
         RuntimeWarning, match=f"after {7 * (stop - 1)} of 20 targets; pass .* resume"
     ):
@@ -371,7 +372,7 @@ def test_interrupted_searches_go_on(monkeypatch, stop):
     assert (first.status == "interrupted").sum() == 20 - 7 * (stop - 1)
     assert np.isnan(first.z[first.status == "interrupted"]).all()
     assert np.isinf(first.squared_distance[first.status == "interrupted"]).all()
-    monkeypatch.setattr(search._race, "search", real)
+    monkeypatch.setattr(search.race, "search", real)
     rest = nearest(net, X, resume=first, **QUICK)
     np.testing.assert_array_equal(rest.z, whole.z)
     np.testing.assert_array_equal(rest.squared_distance, whole.squared_distance)
@@ -387,7 +388,7 @@ def test_interrupted_mixtures_go_on(monkeypatch):
     monkeypatch.setattr(search, "_CHUNK", 7)
     whole = nearest(members, X, **QUICK)
     calls = []
-    real = search._race.search
+    real = search.race.search
 
     def interrupted(*args):
         calls.append(1)
@@ -395,13 +396,13 @@ def test_interrupted_mixtures_go_on(monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(search._race, "search", interrupted)
+    monkeypatch.setattr(search.race, "search", interrupted)
     with pytest.warns(RuntimeWarning, match="interrupted after 7 of 20 targets"):
         first = nearest(members, X, **QUICK)
     assert list(first.status == "interrupted") == [False] * 7 + [True] * 13
     assert np.isfinite(first.squared_distance).all()
     assert (first.squared_distance >= whole.squared_distance).all()
-    monkeypatch.setattr(search._race, "search", real)
+    monkeypatch.setattr(search.race, "search", real)
     rest = nearest(members, X, resume=first, **QUICK)
     np.testing.assert_array_equal(rest.squared_distance, whole.squared_distance)
     np.testing.assert_array_equal(rest.component, whole.component)
@@ -545,7 +546,7 @@ BAD = [
     (dict(X=X[0]), ValueError, r"X must have shape \(n, \.\.\.\) with at least one row"),
     (dict(X=X[:0]), ValueError, r"with at least one row, got \(0, 16\)"),
     (dict(X=X[:, :3]), ValueError, r"rows of shape \(16,\), what the generator returns"),
-    (dict(X=X.reshape(4, 4, 4)), ValueError, r"X must have rows of shape \(16,\).* got \(4, 4\)"),
+    (dict(X=X.reshape(2, 4, 8)), ValueError, r"X must have rows of shape \(16,\).* got \(4, 8\)"),
     (dict(X=X.astype(object)), TypeError, "X must be a numeric array"),
     (dict(X=np.where(np.arange(4)[:, None] == 2, np.nan, X)), ValueError, "infinity in row 2"),
     (dict(X=np.where(np.arange(4)[:, None] == 1, np.inf, X)), ValueError, "infinity in row 1"),

@@ -19,8 +19,9 @@ from fastgen.goof import tangents
 from fastgen.goof.generators import adapt
 from fastgen.goof.solvers import adam, gncg, lbfgs, lm
 from fastgen.goof.solvers import race as _race
-from fastgen.goof.solvers.objective import Objective, coarse_products
-from fastgen.goof.solvers.pairs import Status
+from fastgen.goof.solvers.objective import Objective
+from fastgen.goof.solvers.precision import coarse_products
+from fastgen.goof.status import Status
 
 # what torch.func does when it is first used
 pytestmark = [
@@ -504,7 +505,9 @@ def test_bad_domains():
 @pytest.mark.parametrize("keep", [(4, 4, 1), (1, 1, 1), (2, 2, 2)])
 def test_more_starts_never_raise_a_distance(keep, method, monkeypatch):
     for name in ("_RACE", "_SHORT_RACE"):
-        race = [(s, d, k) for (s, d, _), k in zip(getattr(_race, name), keep, strict=True)]
+        race = [
+            heat._replace(survivors=k) for heat, k in zip(getattr(_race, name), keep, strict=True)
+        ]
         monkeypatch.setattr(_race, name, tuple(race))
     net, _ = network(6, 20, 20, 12, activation=nn.ReLU, scale=2.0)
     X = np.random.default_rng(0).standard_normal((30, 12))

@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..._dispatch import lbfgs as kernels
+from ..status import Status
 from . import lbfgs_tensors
-from .pairs import Outcome, Pairs, Status
+from .pairs import Outcome, Pairs
 
 if TYPE_CHECKING:
     from torch import Tensor

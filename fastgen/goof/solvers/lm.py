@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .pairs import Outcome, Pairs, Status
+from ..status import Status
+from .pairs import Outcome, Pairs
 
 if TYPE_CHECKING:
     from torch import Tensor

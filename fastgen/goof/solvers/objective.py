@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..domains import Free, Tangent
 from ..generators import Adapter
+from .precision import coarse_products
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .typical_metric import Metric
+# Latent coordinates up to which normal matrices (k, k) are formed: beyond, k tangents cost more
+# than what they save.
+LARGEST_NORMAL_MATRIX = 256
 
 # Output values per piece of a forward or reverse pass: on the host a piece stays in the cache.
 _GRADIENT_PIECE = {"cpu": 2**18, "cuda": 2**25}
 _JACOBIAN_PIECE = 2**22  # tangent values per piece of a Jacobian
+
+
+class Metric:
+    """A symmetric positive semidefinite matrix (k, k), and its inverses for several dampings."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix = matrix
+        self._inverses: dict[float, Tensor | None] = {}
+
+    def inverse(self, damping: float) -> Tensor | None:
+        """Return the inverse with ``damping`` times its mean diagonal added, None if singular."""
+        if damping not in self._inverses:
+            self._inverses[damping] = _inverse(self._matrix, damping)
+        return self._inverses[damping]
+
+
+def _inverse(matrix: Tensor, damping: float) -> Tensor | None:
+    import torch
+
+    damped = matrix.clone()
+    damped.diagonal().add_(damping * matrix.diagonal().mean())
+    factor, info = torch.linalg.cholesky_ex(damped)
+    return None if info else torch.cholesky_inverse(factor)
 
 
 class Objective:
@@ -75,7 +100,7 @@ class Objective:
         for start in range(0, max(count, 1), size):
             yield slice(start, min(start + size, count))
 
-    def _penalised(self, squares: Tensor, z: Tensor) -> Tensor:
+    def _penalized(self, squares: Tensor, z: Tensor) -> Tensor:
         """Add the penalty; what is not finite is infinitely far."""
         if self.penalty:
             squares = squares + self.penalty * z.square().sum(1)
@@ -86,7 +111,7 @@ class Objective:
         found = z.new_empty(len(z))
         for piece in self._pieces(len(z), self.generator.output_dim, self._piece):
             residual = self.generator(z[piece], rows[piece]) - self.targets[rows[piece]]
-            found[piece] = self._penalised(residual.square().sum(1), z[piece])
+            found[piece] = self._penalized(residual.square().sum(1), z[piece])
         self._count(rows, 1)
         return found
 
@@ -113,7 +138,7 @@ class Objective:
                 squares = residual.square().sum(1)
                 parts.append((squares.detach(), *torch.autograd.grad(squares.sum() / 2, latents)))
         squares, slopes = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-        found = self._penalised(squares, z)
+        found = self._penalized(squares, z)
         if self.penalty:
             slopes = slopes + self.penalty * z
         self._count(rows, 3)
@@ -234,19 +259,3 @@ def _reverse_jacobian(function, z: Tensor) -> Tensor:
                 for i in range(outputs.shape[1])
             ]
             return torch.stack(columns, 2).detach()
-
-
-@contextlib.contextmanager
-def coarse_products(wanted: bool) -> Iterator[None]:
-    """Let float32 matrix products round their factors to bfloat16, and restore what was."""
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    if not wanted:
-        yield
-        return
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 from typing import TYPE_CHECKING, Any
+
+from ..status import Status
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .objective import Objective
-
-
-class Status(enum.IntEnum):
-    """Why a search ended."""
-
-    MAX_ITER = 0
-    CONVERGED = 1
-    EXACT = 2
-    FAILED = 3
-    INTERRUPTED = 4
 
 
 @dataclasses.dataclass

@@ -10,68 +10,93 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from . import adam, gncg, lbfgs, lm
-from .pairs import Outcome, Status
+from ..status import Status
+from . import SOLVERS, lbfgs
+from .objective import LARGEST_NORMAL_MATRIX
+from .pairs import Outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .objective import Objective
 
-METHODS = ("auto", "lm", "gncg", "lbfgs", "adam")
-_LARGEST_NORMAL_MATRIX = 256
-# Parts of the race: gradients per start at its end, the damping of the metric, and the starts that
-# then go on. A metric that is almost the identity at first leads to better minima; L-BFGS alone
-# lets fewer starts go on.
-_RACE = ((20, 1.0, 4), (60, 0.1, 4), (120, 0.03, 1))
-_SHORT_RACE = ((5, 1.0, 4), (20, 0.1, 2), (60, 0.03, 1))
-_COARSE_SWEEPS = 20  # with products of reduced precision
+
+class Heat(NamedTuple):
+    """A part of the race: when it ends, and which starts go on."""
+
+    gradients: int
+    """Gradients per start from the beginning of the race to the end of this heat."""
+    damping: float
+    """Share of the identity in the metric: see ``Metric.inverse``."""
+    survivors: int
+    """Starts of a target that go on."""
+
+
+# A metric that is almost the identity at first leads to better minima; where L-BFGS is the whole
+# search, fewer starts go on.
+_RACE = (Heat(20, 1.0, 4), Heat(60, 0.1, 4), Heat(120, 0.03, 1))
+_SHORT_RACE = (Heat(5, 1.0, 4), Heat(20, 0.1, 2), Heat(60, 0.03, 1))
+_COARSE_SWEEPS = 20  # gradients of the race whose products are of reduced precision
 _KEEP = 1  # starts that go on after the coarse part of the solver
 # Share of the squared distance that a step must gain, twice in a row, for the solver to go on.
 _COARSE_TOL, _FINE_TOL = 1e-2, 1e-4
-_RACE_TOL = 1e-5  # the same for the race before a solver, three times in a row
+# Share that a step of a race with a solver after it must gain, three times in a row, to go on.
+_RACE_TOL = 1e-5
 _RACE_SHARE = 3  # gradients of the race per step of the solver, at most
 
 Solver = Callable[["Objective", "Tensor", "Tensor"], Outcome]
 
 
+class Finish(NamedTuple):
+    """A solver after the race, and how many starts of a target go on from it."""
+
+    solver: Solver
+    survivors: int
+
+
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Stages:
     """What each start goes through, dearer from stage to stage.
 
-    ``race`` holds (gradients so far, damping of the metric, starts that go on); ``solvers``
-    (solver, starts that go on).
+    Attributes
+    ----------
+    race : tuple of Heat
+    finishes : tuple of Finish
+    race_tol : float
+        As for ``lbfgs.solve``.
+    round_size : int
+        Starts of the first round.
     """
 
-    race: tuple[tuple[int, float, int], ...]
-    solvers: tuple[tuple[Solver, int], ...]
-    race_tol: float  # as for lbfgs.solve
-    round_size: int = 4  # starts of the first round
+    race: tuple[Heat, ...]
+    finishes: tuple[Finish, ...]
+    race_tol: float
+    round_size: int = 4
 
 
-def plan(method: str, max_iter: int, objective: Objective) -> Plan:
+def plan(method: str, max_iter: int, objective: Objective) -> Stages:
     """Return the stages of a method.
 
     "auto" takes normal matrices up to 256 latent coordinates. Levenberg-Marquardt in float32 is in
     two parts, the first with matrices of reduced precision.
     """
     if method == "auto":
-        small = objective.generator.latent_dim <= _LARGEST_NORMAL_MATRIX
+        small = objective.generator.latent_dim <= LARGEST_NORMAL_MATRIX
         method = "lm" if small else "gncg"
-    if method == "adam":
-        return Plan((), ((functools.partial(adam.solve, max_iter=max_iter), 1),), 0.0)
     if method == "lbfgs":
-        return Plan(_cut(_SHORT_RACE, max_iter), (), lbfgs.TOL, round_size=8)
-    race = _cut(_RACE, min(_RACE_SHARE * max_iter, _RACE[-1][0]))
+        return Stages(_cut(_SHORT_RACE, max_iter), (), lbfgs.TOL, round_size=8)
+    solve = functools.partial(SOLVERS[method], max_iter=max_iter)
+    if method == "adam":
+        return Stages((), (Finish(solve, 1),), 0.0)
+    race = _cut(_RACE, min(_RACE_SHARE * max_iter, _RACE[-1].gradients))
     if method == "lm" and objective.coarse and max_iter > 1:
         half = max_iter // 2
-        coarse = functools.partial(lm.solve, max_iter=half, tol=_COARSE_TOL, coarse=True)
-        fine = functools.partial(lm.solve, max_iter=max_iter - half, tol=_FINE_TOL)
-        return Plan(race, ((coarse, _KEEP), (fine, 1)), _RACE_TOL)
-    solve = lm.solve if method == "lm" else gncg.solve
-    return Plan(race, ((functools.partial(solve, max_iter=max_iter), 1),), _RACE_TOL)
+        coarse = functools.partial(solve, max_iter=half, tol=_COARSE_TOL, coarse=True)
+        fine = functools.partial(solve, max_iter=max_iter - half, tol=_FINE_TOL)
+        return Stages(race, (Finish(coarse, _KEEP), Finish(fine, 1)), _RACE_TOL)
+    return Stages(race, (Finish(solve, 1),), _RACE_TOL)
 
 
 @dataclasses.dataclass
@@ -81,17 +106,15 @@ class _Best(Outcome):
     column: Tensor
 
 
-def _cut(
-    race: tuple[tuple[int, float, int], ...], sweeps: int
-) -> tuple[tuple[int, float, int], ...]:
-    """Let a race end after ``sweeps`` gradients, later or earlier."""
-    earlier = [part for part in race if part[0] < sweeps]
-    _, damping, keep = race[min(len(earlier), len(race) - 1)]
-    return (*earlier, (sweeps, damping, keep))
+def _cut(race: tuple[Heat, ...], gradients: int) -> tuple[Heat, ...]:
+    """Let a race end after so many gradients, later or earlier."""
+    earlier = [heat for heat in race if heat.gradients < gradients]
+    last = race[min(len(earlier), len(race) - 1)]
+    return (*earlier, last._replace(gradients=gradients))
 
 
 def search(
-    objective: Objective, starts: Tensor, stages: Plan, history: list[tuple[float, float]]
+    objective: Objective, starts: Tensor, plan: Stages, history: list[tuple[float, float]]
 ) -> Outcome:
     """Return the best latent of each target over its starts (n, s, k), NaN where there is none.
 
@@ -109,28 +132,30 @@ def search(
         torch.zeros(n, dtype=torch.int64, device=device),
         torch.zeros(n, dtype=torch.int64, device=device),
     )
-    n_stages = len(stages.race) + len(stages.solvers)
+    n_stages = len(plan.race) + len(plan.finishes)
     reached = torch.full((n_stages, n, s), float("inf"), dtype=starts.dtype, device=device)
-    for first, last in _rounds(s, stages.round_size):
+    for first, last in _rounds(s, plan.round_size):
         unsolved = (best.status != Status.EXACT).nonzero().squeeze(1)
         rows = unsolved.repeat_interleave(last - first)
         columns = torch.arange(first, last, device=device).repeat(len(unsolved))
         usable = starts[rows, columns].isfinite().all(1)
         rows, columns = rows[usable], columns[usable]
         z, n_iter = starts[rows, columns], torch.zeros_like(rows)
-        found = reached[: len(stages.race)]
-        if stages.race and len(rows):
+        found = reached[: len(plan.race)]
+        if plan.race and len(rows):
             rows, columns, z, n_iter = _run_race(
-                objective, z, rows, columns, stages, best, found, history
+                objective, z, rows, columns, plan, best, found, history
             )
-        for (solver, keep), table in zip(stages.solvers, reached[len(stages.race) :], strict=True):
+        for (solver, survivors), table in zip(
+            plan.finishes, reached[len(plan.race) :], strict=True
+        ):
             if not len(rows):
                 break
             outcome = solver(objective, z, rows)
             outcome.n_iter += n_iter
             _merge(objective, best, outcome, rows, columns, table)
-            history.append((objective.work.sum().item(), best.value.sum().item()))
-            ahead = _rank(table, rows, columns) < keep
+            _note(history, objective, best)
+            ahead = _rank(table, rows, columns) < survivors
             rows, columns = rows[ahead], columns[ahead]
             z, n_iter = outcome.z[ahead], outcome.n_iter[ahead]
     return best
@@ -141,7 +166,7 @@ def _run_race(
     z: Tensor,
     rows: Tensor,
     columns: Tensor,
-    stages: Plan,
+    plan: Stages,
     best: _Best,
     reached: Tensor,
     history: list[tuple[float, float]],
@@ -152,27 +177,34 @@ def _run_race(
     """
     import torch
 
-    race = stages.race
-    coarse = race[-1][0] > _COARSE_SWEEPS
-    descent = lbfgs.Descent(objective, z, rows, damping=race[0][1], coarse=coarse)
+    race = plan.race
+    coarse = race[-1].gradients > _COARSE_SWEEPS
+    descent = lbfgs.Descent(objective, z, rows, damping=race[0].damping, coarse=coarse)
     alive, done = torch.arange(len(rows), device=rows.device), 0
-    for number, (sweeps, damping, keep) in enumerate(race):
+    for number, (gradients, damping, survivors) in enumerate(race):
         if done >= _COARSE_SWEEPS or number == len(race) - 1:
             descent.refine()
         descent.damp(damping)
-        whole, done = descent.run(sweeps - done, stages.race_tol), sweeps
+        whole, done = descent.run(gradients - done, plan.race_tol), gradients
         part = Outcome(*(x[alive] for x in (whole.z, whole.value, whole.status, whole.n_iter)))
         if descent.coarse:
             reached[number][rows[alive], columns[alive]] = part.value
         else:
             _merge(objective, best, part, rows[alive], columns[alive], reached[number])
-            history.append((objective.work.sum().item(), best.value.sum().item()))
-        ahead = _rank(reached[number], rows[alive], columns[alive]) < keep
+            _note(history, objective, best)
+        ahead = _rank(reached[number], rows[alive], columns[alive]) < survivors
         behind = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         behind[alive[ahead]] = False
         descent.drop(behind)
         alive = alive[ahead]
     return rows[alive], columns[alive], whole.z[alive], whole.n_iter[alive]
+
+
+def _note(history: list[tuple[float, float]], objective: Objective, best: _Best) -> None:
+    """Add a stage to the history, if anything was left to do in it."""
+    work = objective.work.sum().item()
+    if not history or work > history[-1][0]:
+        history.append((work, best.value.sum().item()))
 
 
 def _rounds(count: int, size: int) -> Iterator[tuple[int, int]]:

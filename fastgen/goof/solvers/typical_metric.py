@@ -7,39 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import starts
-from ..domains import Free
+from ..domains import Free, draw
 from ..generators import Adapter
-from .objective import Objective
+from .objective import LARGEST_NORMAL_MATRIX, Metric, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _COUNT = 16  # latents averaged over; each costs k tangents
-_LARGEST = 256  # latent coordinates; beyond, tangents cost more than the pool of starts
-
-
-class Metric:
-    """A symmetric positive semidefinite matrix (k, k), and its inverses for several dampings."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        self._matrix = matrix
-        self._inverses: dict[float, Tensor | None] = {}
-
-    def inverse(self, damping: float) -> Tensor | None:
-        """Return the inverse with ``damping`` times its mean diagonal added, None if singular."""
-        if damping not in self._inverses:
-            self._inverses[damping] = _inverse(self._matrix, damping)
-        return self._inverses[damping]
-
-
-def _inverse(matrix: Tensor, damping: float) -> Tensor | None:
-    import torch
-
-    damped = matrix.clone()
-    damped.diagonal().add_(damping * matrix.diagonal().mean())
-    factor, info = torch.linalg.cholesky_ex(damped)
-    return None if info else torch.cholesky_inverse(factor)
 
 
 def typical_metric(
@@ -57,9 +32,9 @@ def typical_metric(
     import torch
 
     k = generator.latent_dim
-    if k > _LARGEST:
+    if k > LARGEST_NORMAL_MATRIX:
         return None
-    z = torch.from_numpy(starts.draw(prior, _COUNT, k, rng))
+    z = torch.from_numpy(draw(prior, _COUNT, k, rng))
     z = domain.project(z.to(generator.device, generator.dtype))
     if generator.cond is not None:
         generator = generator.select(_spread(generator.cond))
