@@ -198,9 +198,7 @@ def test_refusals_name_the_argument():
 
 def test_route_of_cuda_tensors_on_the_cpu():
     c, e = (mixture(seed, 3, 4)[2].detach() for seed in (0, 1))
-    sides = [
-        [device.Covariance(device.root(torch, x, "c"), "c") for x in side] for side in (c, e)
-    ]
+    sides = [[device.Covariance(device.root(torch, x, "c"), "c") for x in side] for side in (c, e)]
     rows, columns = np.array([0, 1, 2]), np.array([0, 2, 1])
     expected = [bures(c[a], e[b]) for a, b in zip(rows, columns, strict=True)]
     found = device.PairParts(*sides, xp=torch).evaluate(rows, columns)
