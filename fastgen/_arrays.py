@@ -80,6 +80,17 @@ def to_host(value: Any) -> Any:
     return value
 
 
+def copied(value: Any) -> Any:
+    """Copy an array of any library where it is, lists of arrays and objects that hold one too."""
+    if isinstance(value, list | tuple):
+        return [copied(part) for part in value]
+    if hasattr(value, "array"):
+        return type(value)(copied(value.array))
+    if is_tensor(value):
+        return value.detach().clone()
+    return value.copy() if hasattr(value, "copy") else np.array(value)
+
+
 def to_numpy(value: Any) -> np.ndarray:
     """Return ``value`` as a NumPy array, brought to the host if it is elsewhere."""
     return np.asarray(to_host(value))

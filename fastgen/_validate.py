@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from . import _arrays
 
 
 def integer(value: Any, name: str, *, minimum: int = 1) -> int:
@@ -59,7 +62,10 @@ def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
 
 
 def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
-    """Return ``value`` as a finite float64 array of shape (n_rows, n_features)."""
+    """Return ``value`` as a finite float64 array of shape (n_rows, n_features), on the host."""
+    if not isinstance(value, np.ndarray):
+        value = _arrays.to_host(value)
+    unmasked(value, name)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(
@@ -82,3 +88,20 @@ def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
             "drop or impute such rows first"
         )
     return array
+
+
+def unmasked(value: Any, name: str) -> None:
+    """Raise for a masked array: NumPy's functions would take what is masked for data."""
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        raise TypeError(
+            f"{name} must not be a masked array, got one; drop the masked rows, or impute them "
+            "with filled, first"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows that `data_matrix` has returned, or some of them: nobody needs to check them again."""
+
+    array: np.ndarray

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
+from shim import strict
 
 
 @pytest.fixture
@@ -13,3 +22,58 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """An array library under test: how its arrays are made of NumPy's, and read again."""
+
+    name: str
+    array: Callable[[Any], Any]
+    host: Callable[[Any], np.ndarray]
+    kind: type
+
+
+@pytest.fixture(params=["numpy", "torch", "stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
+def backend(request, monkeypatch) -> Backend:
+    """Each array library that public functions take: NumPy, torch on the CPU, CuPy.
+
+    "stand-in" is NumPy in CuPy's place (`shim.strict`), which refuses what CuPy would refuse.
+    """
+    if request.param == "numpy":
+        return Backend("numpy", np.asarray, np.asarray, np.ndarray)
+    if request.param == "torch":
+        torch = pytest.importorskip("torch")
+        return Backend("torch", torch.tensor, lambda x: x.detach().numpy(), torch.Tensor)
+    if request.param == "stand-in":
+        put_in_place_of_cupy(monkeypatch)
+        return Backend(
+            "cupy", lambda x: strict.to_device(np.array(x)), strict.to_host, strict.DeviceArray
+        )
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return Backend("cupy", cupy.asarray, cupy.asnumpy, cupy.ndarray)
+
+
+def put_in_place_of_cupy(monkeypatch) -> strict.StrictModule:
+    """Let the package find NumPy where it looks for CuPy and for the launchers of its kernels."""
+    from fastgen import _arrays
+    from fastgen._dispatch import gaussian
+
+    module = strict.StrictModule()
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(_arrays, "require_device", lambda what="": module)
+    monkeypatch.setattr(_arrays, "device_of", contextlib.nullcontext)
+    monkeypatch.setattr(gaussian, "cuda_kernels", lambda: strict.StrictEngine(BuresLaunchers))
+    return module
+
+
+class BuresLaunchers:
+    """The launchers of ``bures.cu``, in NumPy."""
+
+    @staticmethod
+    def pair_nuclear_norms(rows, starts, pairs):
+        blocks = [rows[a:b] for a, b in itertools.pairwise(starts)]
+        products = [blocks[a] @ blocks[b].T for a, b in pairs]
+        return np.array([np.linalg.svd(m, compute_uv=False).sum() for m in products])

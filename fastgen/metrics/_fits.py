@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import _validate
+from .covariances import Covariance
+from .mixture import Parsed
 
 CRITERIA = ("heldout", "aic", "bic")
 _CANDIDATES = (1, 2, 3, 5, 8, 12, 20, 30, 50)
@@ -27,12 +29,12 @@ class Options:
     n_init: int
 
     def fit(self, X: np.ndarray, n_components: int, rng: np.random.Generator) -> Any:
-        """Fit a mixture to the rows."""
+        """Fit a mixture to rows that are checked already."""
         from ..mixture import GaussianMixture
 
         return GaussianMixture(
             n_components, **dataclasses.asdict(self), random_state=int(rng.integers(2**31))
-        ).fit(X)
+        ).fit(_validate.Rows(X))
 
 
 def candidates(given: Sequence[int] | None, n: int, d: int, covariance_type: str) -> list[int]:
@@ -70,7 +72,8 @@ def choose(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the chosen one is fitted again, and warns
             model = options.fit(train, k, rng)
-        score = -model.score(test) if criterion == "heldout" else getattr(model, criterion)(X)
+        rows = _validate.Rows(test)
+        score = -model.score(rows) if criterion == "heldout" else getattr(model, criterion)(rows)
         values[k] = float(score)
     return min(values, key=values.get), values
 
@@ -83,6 +86,29 @@ class Pair:
     gmm_y: Any
     labels_x: Any
     labels_y: Any
+
+    def parsed(self) -> tuple[Parsed, Parsed]:
+        """Both mixtures as distances take them."""
+        return parsed(self.gmm_x), parsed(self.gmm_y)
+
+
+def parsed(gmm: Any) -> Parsed:
+    """Copy the parameters of a mixture that this package has fitted: they need no check."""
+    weights, means = gmm.weights_ / gmm.weights_.sum(), gmm.means_.copy()
+    k, d = means.shape
+    values, kind = gmm.covariances_.copy(), gmm.covariance_type
+    if kind == "tied":
+        return Parsed(weights, means, [Covariance("full", values, "the tied covariance")] * k)
+    if kind == "spherical":
+        values = np.repeat(values[:, None], d, axis=1)
+    shape = "full" if kind == "full" else "diagonal"
+    components = [Covariance(shape, one, f"covariance {i}") for i, one in enumerate(values)]
+    return Parsed(weights, means, components)
+
+
+def fitted_to(gmm: Any, rows: np.ndarray) -> Parsed:
+    """Parameters of one E- and M-step from a mixture on rows that are checked already."""
+    return parsed(gmm.fitted_to(_validate.Rows(rows)))
 
 
 def fit_pair(
@@ -97,6 +123,7 @@ def fit_pair(
     """Two fits, or one E- and M-step for each set from a fit to their union."""
     if shared:
         common = options.fit(np.concatenate((X, Y)), n_components, rng)
-        return Pair(common.fitted_to(X), common.fitted_to(Y), common, common)
+        fitted = (common.fitted_to(_validate.Rows(rows)) for rows in (X, Y))
+        return Pair(*fitted, common, common)
     gmm_x, gmm_y = options.fit(X, n_components, rng), options.fit(Y, n_components, rng)
     return Pair(gmm_x, gmm_y, gmm_x, gmm_y)

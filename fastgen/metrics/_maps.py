@@ -8,10 +8,10 @@ the optimal coupling, for singular covariances too.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import numpy as np
 
+from .. import _warnings
 from .._dispatch.gaussian import cross_product
 from .covariances import Covariance, Root
 
@@ -22,11 +22,9 @@ def gaussian_map(first: Covariance, second: Covariance) -> np.ndarray:
     """Linear part (d, d) of the optimal map; warns where no map reaches the second Gaussian."""
     a, b = first.root, second.root
     if b.rank > a.rank:
-        warnings.warn(
+        _warnings.warn(
             f"no map takes {first.name} of rank {a.rank} to {second.name} of rank {b.rank}: the "
-            "image is the optimal projection of it; add a multiple of the identity to the first",
-            UserWarning,
-            stacklevel=3,
+            "image is the optimal projection of it; add a multiple of the identity to the first"
         )
     if min(a.rank, b.rank) == 0:
         return np.zeros((first.dim, first.dim))

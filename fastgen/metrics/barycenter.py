@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _validate, _warnings
 from . import _maps, _transport
-from .covariances import weight_vector
-from .gaussian import same_dimension
+from .covariances import same_dimension, weight_vector
 from .mixture import parse
 
 _MAX_TUPLES = 20_000
@@ -106,11 +104,9 @@ def mixture_barycenter(
         )
     cost, centres, converged = _choices(parsed, shape, weights, tol, max_iter)
     if not converged:
-        warnings.warn(
+        _warnings.warn(
             f"a barycenter of covariances did not converge in {max_iter} steps to {tol:g}; raise "
-            "max_iter, or add a multiple of the identity to singular covariances",
-            UserWarning,
-            stacklevel=2,
+            "max_iter, or add a multiple of the identity to singular covariances"
         )
     plan, objective = _transport.solve_multimarginal([one.weights_ for one in parsed], cost)
     members = np.argwhere(plan > 0)

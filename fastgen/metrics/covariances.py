@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _validate
 from .._dispatch.gaussian import SUSPICIOUS, cholesky, pivoted_cholesky
 
 # Asymmetry and negative eigenvalues up to this share of the largest entry are rounding, of single
 # precision at the worst; beyond it the matrix is not a covariance.
 ROUNDING = 1e-6
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _EPS = np.finfo(np.float64).eps
 # Factors up to this power of two are left as they are: even single precision holds their products.
 _NEAR = 16
@@ -94,19 +96,15 @@ class CovarianceFactor:
         >>> mean, factor.array @ factor.array.T
         (array([1., 0.]), array([[1., 0.], [0., 0.]]))
         """
-        from .._validate import data_matrix
-
-        X = data_matrix(X, "X", minimum_rows=1)
+        X = _validate.data_matrix(X, "X", minimum_rows=1)
         if weights is None:
             if len(X) <= ddof:
                 raise ValueError(
                     f"X must have more rows than ddof={ddof}, got {len(X)}; add samples, or pass "
                     "ddof=0 for the covariance divided by n"
                 )
-            mean = X.mean(axis=0)
-            rows = independent(X - mean, np.full(len(X), len(X) ** -0.5))
-            rows /= np.sqrt(len(X) - ddof)
-            return mean, cls(rows.T)
+            mean, centered = center(X)
+            return mean, cls(_factor_of(centered, len(X) - ddof))
         if ddof:
             raise ValueError(f"ddof must be 0 with weights, got {ddof}")
         weights = weight_vector(weights, "weights", len(X), total=None)
@@ -119,11 +117,65 @@ class CovarianceFactor:
         return mean, cls(independent(rows, roots).T)
 
 
-def independent(rows: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Rows (n, d) with ``null @ rows = 0``, a unit vector, reflected so that one is zero.
+def sample_moments(
+    X: np.ndarray, *, ddof: int, reg_covar: float = 0.0, name: str = "X"
+) -> tuple[np.ndarray, Covariance]:
+    """Mean (d,) and covariance of rows that are checked already.
 
-    The Householder reflection that takes ``null`` to the first axis; what is left are n - 1. The
-    rows are overwritten.
+    The covariance is divided by ``n - ddof``, and ``reg_covar`` is added to its diagonal. Where
+    there are no more rows than columns they are not squared.
+    """
+    n, d = X.shape
+    mean, centered = center(X)
+    if n > d:
+        covariance = scatter(centered) / (n - ddof)
+        covariance.flat[:: d + 1] += reg_covar
+        return mean, Covariance("full", covariance, name)
+    factor = _factor_of(centered, n - ddof)
+    _check_squares(np.einsum("ij,ij->i", factor, factor))
+    if reg_covar:
+        factor = np.hstack((factor, np.sqrt(reg_covar) * np.eye(d)))
+    return mean, Covariance("factor", factor, name)
+
+
+def center(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the rows, and the rows without it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = X.mean(axis=0)
+        return mean, X - mean
+
+
+def scatter(centered: np.ndarray) -> np.ndarray:
+    """Sum of the outer products of the rows; raises where float64 cannot hold it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = centered.T @ centered
+    _check_squares(total.diagonal())
+    return total
+
+
+def _check_squares(variances: np.ndarray) -> None:
+    """Raise where sums of squares, by column, have overflowed: then all products may have."""
+    if not np.isfinite(variances).all():
+        raise ValueError(
+            "features must have squares that float64 can hold, got larger ones; divide them by a "
+            "constant and multiply the distance by its square"
+        )
+
+
+def _factor_of(centered: np.ndarray, divisor: float) -> np.ndarray:
+    """Factor (d, r) of a covariance of rows without their mean, which are overwritten."""
+    n = len(centered)
+    rows = independent(centered, np.full(n, n**-0.5))
+    rows /= np.sqrt(divisor)
+    return rows.T
+
+
+def independent(rows: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Reflect n rows that add up to zero onto n - 1 rows with the same Gram matrix of columns.
+
+    ``null`` (n,) is the unit vector with ``null @ rows = 0``. The Householder reflection that takes
+    it to the first axis makes the first row zero, and the others are returned. The rows are
+    overwritten; with more rows than columns they are returned as they are.
     """
     n, d = rows.shape
     if not 1 < n <= d:
@@ -266,11 +318,7 @@ def _from_matrix(matrix: np.ndarray, scale: float, name: str, singular: bool) ->
         return Root(array, scale)
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < -ROUNDING * max(values[-1], -values[0]):
-        raise ValueError(
-            f"{name} must be positive semidefinite, got an eigenvalue {values[0] * scale**2:.3g} "
-            f"beside a largest one of {values[-1] * scale**2:.3g}; pass a covariance matrix, "
-            "estimated in float64 from centred samples"
-        )
+        raise indefinite(name, values[0] * scale**2, values[-1] * scale**2)
     kept = values > d * _EPS * values[-1]
     return Root(np.asfortranarray(vectors[:, kept] * np.sqrt(values[kept])), scale)
 
@@ -291,29 +339,88 @@ def _rest(matrix: np.ndarray, array: np.ndarray) -> float:
 
 def real_array(value: Any, name: str) -> np.ndarray:
     """Return a finite float64 array, or raise naming the argument and the first bad entry."""
-    array = np.asarray(_arrays.to_host(value))
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if not isinstance(value, np.ndarray):
+        value = _arrays.to_host(value)
+    _validate.unmasked(value, name)
+    array = np.asarray(value)
+    check_real(array.dtype, name)
     array = np.asarray(array, dtype=np.float64)
     # a finite sum has finite terms; the sum of finite ones may be infinite
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(array.sum())
     if not finite and not np.isfinite(array).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(
-            f"{name} must be finite, got {array[at]} at {list(at)}; drop such samples before "
-            "estimating moments"
-        )
+        raise not_finite(name, array[at], at)
     return array
 
 
-def mean_matrix(value: Any, name: str) -> np.ndarray:
-    """Return means (K, d) as finite float64."""
-    means = real_array(value, name)
-    if means.ndim != 2 or not means.size:
+def check_real(dtype: Any, name: str) -> None:
+    """Raise unless numbers of this dtype, of any array library, are real."""
+    kind = dtype.kind if isinstance(dtype, np.dtype) else _kind_of(str(dtype))
+    if kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+
+
+def _kind_of(dtype: str) -> str:
+    """Letter by which NumPy knows a dtype of torch."""
+    return next((k for k in ("float", "int", "uint") if k in dtype), "other")[0]
+
+
+def not_finite(name: str, value: Any, at: Sequence[int]) -> ValueError:
+    """Return the error for an entry that is not finite."""
+    return ValueError(
+        f"{name} must be finite, got {value} at {list(at)}; drop such samples before estimating "
+        "moments"
+    )
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """Return float32 or float64, or raise."""
+    if np.dtype(dtype) not in _DTYPES:
+        raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    return np.dtype(dtype)
+
+
+def check_mean(mean: Any, dim: int, name: str) -> None:
+    """Raise unless the last axis is that of the covariance."""
+    shape = tuple(mean.shape)
+    if not shape or shape[-1] != dim:
+        raise ValueError(f"{name} must have shape (..., {dim}) like its covariance, got {shape}")
+
+
+def same_dimension(first: Any, second: Any, name1: str, name2: str) -> None:
+    """Raise unless both have as many columns."""
+    if first.shape[-1] != second.shape[-1]:
         raise ValueError(
-            f"{name} must have shape (n_components, d), none of them zero, got {means.shape}; "
-            "for one Gaussian pass mean[None]"
+            f"{name1} and {name2} must have the same number of columns, got {first.shape[-1]} and "
+            f"{second.shape[-1]}; compare features of one extractor"
+        )
+
+
+def same_size(first: Any, second: Any) -> None:
+    """Raise unless two covariances, as an engine has them, are of one dimension."""
+    if first.dim != second.dim:
+        raise ValueError(
+            f"{first.name} and {second.name} must have the same dimension, got {first.dim} and "
+            f"{second.dim}; compare features of one extractor"
+        )
+
+
+def broadcast_pairs(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> list[np.ndarray]:
+    """Positions, in two operands with these leading shapes, of what is paired."""
+    return list(
+        np.broadcast_arrays(
+            *(np.arange(int(np.prod(shape))).reshape(shape) for shape in (shape1, shape2))
+        )
+    )
+
+
+def check_means(means: Any, name: str) -> Any:
+    """Return means, an array of any library, if their shape is (K, d)."""
+    if means.ndim != 2 or 0 in means.shape:
+        raise ValueError(
+            f"{name} must have shape (n_components, d), none of them zero, got "
+            f"{tuple(means.shape)}; for one Gaussian pass mean[None]"
         )
     return means
 
@@ -330,29 +437,70 @@ def weight_vector(
         raise ValueError(f"{name} must not be negative, got {weights[at]} at position {at}")
     found = weights.sum()
     if found == 0 or (total is not None and abs(found - total) > 1e-3):
-        raise ValueError(f"{name} must sum to {total or 'more than 0'}, got {found}; normalise it")
+        raise ValueError(f"{name} must sum to {total or 'more than 0'}, got {found}; normalize it")
     return weights / found
 
 
-def covariance_list(
+class Entry(NamedTuple):
+    """One covariance as it was given: ``values`` is an array of any library."""
+
+    kind: str  # "full" (d, d), "diagonal" (d,) variances, "spherical" () variance, "factor" (d, n)
+    values: Any
+    name: str
+
+
+Read = Callable[[Any, str], Any]
+
+
+def operand(value: Any, name: str, read: Read) -> tuple[list[Entry], tuple[int, ...]]:
+    """Covariances of an array (..., d, d) or of one factor, and the leading shape.
+
+    Parameters
+    ----------
+    value : array (..., d, d) or CovarianceFactor
+    name : str
+        What it is called in messages.
+    read : callable (value, name) -> array
+        Brings an array to the engine's library, and checks that it is finite and real.
+    """
+    if isinstance(value, CovarianceFactor):
+        return [_factor(value, f"{name}[0]", read)], ()
+    array = read(value, name)
+    if array.ndim < 2:
+        raise ValueError(f"{name} must have shape (..., d, d), got {tuple(array.shape)}")
+    leading = tuple(array.shape[:-2])
+    if array.ndim == 2:
+        return [_square(array, name)], ()
+    if 0 in array.shape:
+        raise ValueError(
+            f"{name} must hold at least one covariance, got shape {tuple(array.shape)}"
+        )
+    return [
+        _square(array[at], f"{name}[{', '.join(map(str, at))}]") for at in np.ndindex(leading)
+    ], leading
+
+
+def of_mixture(
     value: Any,
     name: str,
     *,
     n_components: int,
     dim: int,
     covariance_type: str | None = None,
-) -> list[Covariance]:
+    read: Read,
+) -> list[Entry]:
     """Covariances of a mixture in any of scikit-learn's four shapes, or factors, one per component.
 
-    Tied covariances give the same object for every component.
+    Tied covariances give the same entry for every component. ``read`` is as for `operand`.
     """
     if isinstance(value, CovarianceFactor):
         value = [value]
     if isinstance(value, list | tuple) and any(isinstance(v, CovarianceFactor) for v in value):
-        found = [_one(v, f"{name}[{k}]") for k, v in enumerate(value)]
+        found = [_one(v, f"{name}[{k}]", read) for k, v in enumerate(value)]
     else:
-        array = real_array(value, name)
-        kind = covariance_type or _kind(array.shape, name, n_components, dim)
+        array = read(value, name)
+        shape = tuple(array.shape)
+        kind = covariance_type or _kind(shape, name, n_components, dim)
         shapes = {
             "full": (n_components, dim, dim),
             "tied": (dim, dim),
@@ -361,18 +509,18 @@ def covariance_list(
         }
         if kind not in shapes:
             raise ValueError(f"covariance_type must be one of {', '.join(shapes)}, got {kind!r}")
-        if array.shape != shapes[kind]:
+        if shape != shapes[kind]:
             raise ValueError(
                 f"{name} must have shape {shapes[kind]} for {kind} covariances of {n_components} "
-                f"components in dimension {dim}, got {array.shape}"
+                f"components in dimension {dim}, got {shape}"
             )
-        found = _parsed(array, kind, name, n_components, dim)
+        found = _entries(array, kind, name, n_components)
     if len(found) != n_components:
         raise ValueError(f"{name} must hold {n_components} covariances, got {len(found)}")
-    for covariance in found:
-        if covariance.dim != dim:
+    for entry in found:
+        if entry.kind != "spherical" and entry.values.shape[0] != dim:
             raise ValueError(
-                f"{covariance.name} must have {dim} rows like the means, got {covariance.dim}"
+                f"{entry.name} must have {dim} rows like the means, got {entry.values.shape[0]}"
             )
     return found
 
@@ -388,43 +536,86 @@ def _kind(shape: tuple[int, ...], name: str, n_components: int, dim: int) -> str
     return kinds.get(shape, "full")
 
 
-def _parsed(array, kind, name, n_components, dim) -> list[Covariance]:
+def _entries(array: Any, kind: str, name: str, n_components: int) -> list[Entry]:
     if kind == "full":
-        return [full(matrix, f"{name}[{k}]") for k, matrix in enumerate(array)]
+        return [Entry("full", array[k], f"{name}[{k}]") for k in range(n_components)]
     if kind == "tied":
-        return [full(array, name)] * n_components
-    if array.min() < 0:
-        at = tuple(int(i) for i in np.argwhere(array < 0)[0])
-        raise ValueError(f"{name} must hold variances, got {array[at]} at {list(at)}")
-    if kind == "spherical":
-        array = np.broadcast_to(array[:, None], (n_components, dim))
-    return [Covariance("diagonal", row, f"{name}[{k}]") for k, row in enumerate(array)]
+        return [Entry("full", array, name)] * n_components
+    values = _arrays.detached(array)
+    least = float(values.min())
+    if least < 0:
+        at = np.unravel_index(int(values.argmin()), tuple(values.shape))
+        raise ValueError(f"{name} must hold variances, got {least} at {[int(i) for i in at]}")
+    kind = "spherical" if kind == "spherical" else "diagonal"
+    return [Entry(kind, array[k], f"{name}[{k}]") for k in range(n_components)]
 
 
-def _one(value: Any, name: str) -> Covariance:
+def _one(value: Any, name: str, read: Read) -> Entry:
     if isinstance(value, CovarianceFactor):
-        array = real_array(value.array, name)
-        if array.ndim != 2 or not array.size:
-            raise ValueError(
-                f"{name} must be a factor (d, n), none of them zero, got {array.shape}"
-            )
-        return Covariance("factor", array, name)
-    return full(real_array(value, name), name)
+        return _factor(value, name, read)
+    return _square(read(value, name), name)
+
+
+def _factor(value: CovarianceFactor, name: str, read: Read) -> Entry:
+    array = read(value.array, name)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"{name} must be a factor (d, n), none of them zero, got {tuple(array.shape)}"
+        )
+    return Entry("factor", array, name)
+
+
+def _square(matrix: Any, name: str) -> Entry:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.shape[0]:
+        raise ValueError(f"{name} must be a square matrix (d, d), got shape {tuple(matrix.shape)}")
+    return Entry("full", matrix, name)
+
+
+def asymmetric(name: str, gap: float) -> ValueError:
+    """Return the error for a matrix that differs from its mirror by more than rounding."""
+    return ValueError(
+        f"{name} must be symmetric, got entries that differ from their mirror by {gap:.2g} of the "
+        "largest; pass (C + C.T) / 2 if that is meant"
+    )
+
+
+def indefinite(name: str, least: float, largest: float) -> ValueError:
+    """Return the error for a matrix with an eigenvalue that is negative by more than rounding."""
+    return ValueError(
+        f"{name} must be positive semidefinite, got an eigenvalue {least:.3g} beside a largest one "
+        f"of {largest:.3g}; pass a covariance matrix, estimated in float64 from centered samples"
+    )
+
+
+# --- covariances on the host ---------------------------------------------------------------------
+
+
+def checked(entries: Sequence[Entry], dim: int | None = None) -> list[Covariance]:
+    """Covariances of entries that are NumPy's; an entry given twice becomes one object."""
+    found: dict[int, Covariance] = {}
+    for entry in entries:
+        if id(entry) not in found:
+            found[id(entry)] = _host(entry, dim)
+    return [found[id(entry)] for entry in entries]
+
+
+def _host(entry: Entry, dim: int | None) -> Covariance:
+    if entry.kind == "spherical":
+        return Covariance("diagonal", np.full(dim, entry.values), entry.name)
+    if entry.kind == "full":
+        return full(entry.values, entry.name)
+    return Covariance(entry.kind, entry.values, entry.name)
 
 
 def full(matrix: np.ndarray, name: str) -> Covariance:
     """Check one (d, d) matrix; what is factored is its symmetric part."""
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise ValueError(f"{name} must be a square matrix (d, d), got shape {matrix.shape}")
+    _square(matrix, name)
     symmetric = _is_symmetric(matrix)
     if not symmetric:
         peak = np.abs(matrix).max()
         gap = np.abs(matrix / peak - matrix.T / peak).max()
         if gap > ROUNDING:
-            raise ValueError(
-                f"{name} must be symmetric, got entries that differ from their mirror by "
-                f"{gap:.2g} of the largest; pass (C + C.T) / 2 if that is meant"
-            )
+            raise asymmetric(name, gap)
     return Covariance("full", matrix, name, symmetric=symmetric)
 
 

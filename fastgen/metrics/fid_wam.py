@@ -12,20 +12,18 @@ mixture to both sets, so that no accident of two separate fits enters.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
-from .._arrays import to_host
+from .. import _random, _validate, _warnings
 from . import _fits
 from . import floor as _floor
-from ._moments import moment_distance, moments
+from .covariances import Covariance, same_dimension, sample_moments
+from .engines import host
 from .floor import FloorLaw, floor_law
-from .gaussian import frechet_distance, same_dimension
-from .mixture import MW2Result, mw2
+from .mixture import MW2Result, between
 from .statistics import FeatureStatistics
 
 if TYPE_CHECKING:
@@ -74,22 +72,16 @@ def fid(X: Any, Y: Any) -> float:
     >>> round(fid([[0.0], [2.0]], [[3.0], [7.0]]), 9)    # means 1 and 5, variances 2 and 8
     18.0
     """
-    first, second = _features(X, "X"), _features(Y, "Y")
-    moments1, moments2 = _usual_moments(first), _usual_moments(second)
-    same_dimension(moments1[0][None], moments2[0][None], "X", "Y")
-    return frechet_distance(*moments1, *moments2)
+    first, second = _moments(X, "X"), _moments(Y, "Y")
+    same_dimension(first[0], second[0], "X", "Y")
+    return host.distance(*first, *second)
 
 
-def _features(value: Any, name: str) -> np.ndarray | FeatureStatistics:
+def _moments(value: Any, name: str) -> tuple[np.ndarray, Covariance]:
+    """Mean and covariance as FID tools have them."""
     if isinstance(value, FeatureStatistics):
-        return value
-    return _validate.data_matrix(to_host(value), name)
-
-
-def _usual_moments(value: np.ndarray | FeatureStatistics) -> tuple[np.ndarray, Any]:
-    if isinstance(value, FeatureStatistics):
-        return value.mean, value.covariance
-    return moments(value, ddof=1)
+        return value.mean, Covariance("full", value.covariance, f"covariance of {name}")
+    return sample_moments(_validate.data_matrix(value, name), ddof=1, name=name)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -101,15 +93,18 @@ class WaMResult:
     wam2 : float
         ``WaM**2``, in squared units of the features like the FID.
     fid : float
-        Squared Frechet distance of the moments with covariances divided by n, plus ``reg_covar``
-        on the diagonal: what one component gives. At most ``wam2`` for full and tied covariances.
+        The FID: what ``fid(X, Y)`` returns.
+    moment_distance : float
+        Squared Frechet distance of the moments as mixtures have them, with covariances divided by
+        n, plus ``reg_covar`` on the diagonal: what one component gives. At most ``wam2`` for full
+        and tied covariances.
     floor, fid_floor : float or None
         What two sets of X's law and of these sizes would give instead of ``wam2`` and ``fid``,
         from halves of X. None without ``debias``.
     interval : (float, float) or None
-        95 % interval of the squared distance without its sampling bias, by the basic bootstrap
-        given the components; it lies about ``debiased``, not about ``wam2``. Too low for sets
-        whose distance is of the size of ``floor``. None without ``n_bootstrap``.
+        95 % interval of the squared distance of the two laws, by the basic bootstrap with the
+        components held fixed. It is centered on ``debiased``, and is biased low where the distance
+        is no larger than ``floor``. None without ``n_bootstrap``.
     n_components : int
     criterion : dict of int to float
         What ``n_components`` was chosen by, least is best; empty if it was given.
@@ -125,6 +120,7 @@ class WaMResult:
 
     wam2: float
     fid: float
+    moment_distance: float
     floor: float | None
     fid_floor: float | None
     interval: tuple[float, float] | None
@@ -183,6 +179,7 @@ class WaMResult:
             "debiased": self.debiased,
             "interval": None if self.interval is None else list(self.interval),
             "fid": self.fid,
+            "moment_distance": self.moment_distance,
             "fid_floor": self.fid_floor,
             "fid_debiased": self.fid_debiased,
             "n_components": self.n_components,
@@ -246,12 +243,15 @@ def wam(
         one E- and M-step from it. This is not the paper's WaM, but free of the differences between
         local optima of two fits. False: each set is fitted on its own.
     debias : bool, optional
-        True, the default: split X at random and measure the halves, ``floor`` and ``fid_floor``.
-        Noise of sampling is rescaled from the size of the halves to that of the sets; what separate
-        fits of the halves add to it is not. Needs more samples per component than features. Where
-        far modes have random shares in both sets, the floor is too low by up to a third.
+        True, the default: estimate ``floor`` and ``fid_floor``, what two samples of one law would
+        give, from random halves of X. The floor is ``(1/n_x + 1/n_y) / (2/n_half) * noise + fits``,
+        where ``noise`` is the distance of the halves under common labels, and ``fits`` what
+        separate fits of the halves add to it (zero with ``shared_fit``). It needs more samples per
+        component than features, and is up to a third too low where modes far apart have random
+        shares in both sets.
     n_bootstrap : int, default 0
-        Resamples for ``interval``; some 200 are needed for 95 %. Components stay as they are.
+        Bootstrap samples for ``interval``; some 200 are needed for 95 %. The components that
+        samples are assigned to stay fixed.
     setting : "paper", optional
         Separate fits and no floor, as in the paper, whose other settings (number of components, EM
         options) are yours to give.
@@ -263,8 +263,8 @@ def wam(
     reg_covar, tol, max_iter, n_init
         As for `fastgen.mixture.GaussianMixture`; the distance depends on ``reg_covar`` where
         components have fewer samples than features.
-    random_state : int, numpy.random.Generator or None
-        Of the fits, splits and resamples.
+    random_state : int, numpy.random.Generator, RandomState or None
+        Seed of the fits, the splits and the bootstrap samples.
 
     Returns
     -------
@@ -308,11 +308,11 @@ def wam(
         _validate.integer(n_init, "n_init"),
     )
     # One stream for each purpose: what one argument asks for does not change the others' numbers.
-    streams = np.random.default_rng(random_state).spawn(4)
+    streams = _random.generator(random_state).spawn(4)
     k, criterion = _n_components(n_components, X, options, candidates, streams[0])
     _check_sizes(k, (len(X), len(Y)), debias)
     pair = _fits.fit_pair(X, Y, k, options, shared=shared, rng=streams[1])
-    found = mw2(pair.gmm_x, pair.gmm_y)
+    found = between(*pair.parsed())
     floors = None
     if debias:
         sizes = len(X), len(Y)
@@ -320,7 +320,8 @@ def wam(
         floors = _floor.from_halves(X, pair, options, **args)
     result = WaMResult(
         wam2=found.squared_distance,
-        fid=moment_distance(X, Y, options.reg_covar),
+        fid=_floor.gaussian_distance(X, Y, ddof=1, reg_covar=0.0),
+        moment_distance=_floor.gaussian_distance(X, Y, ddof=0, reg_covar=options.reg_covar),
         floor=None if floors is None else floors.wam2,
         fid_floor=None if floors is None else floors.fid,
         interval=_interval(X, Y, pair, n_bootstrap, streams[3]) if n_bootstrap else None,
@@ -364,7 +365,7 @@ def _rows(value: Any, name: str) -> np.ndarray:
             f"{name} must be the features (n, d) themselves, got their mean and covariance: "
             "mixtures cannot be fitted to moments; fid takes them"
         )
-    return _validate.data_matrix(to_host(value), name)
+    return _validate.data_matrix(value, name)
 
 
 def _n_components(value, X, options, candidates, rng) -> tuple[int, dict[int, float]]:
@@ -398,16 +399,16 @@ def _interval(X, Y, pair: _fits.Pair, n_bootstrap: int, rng) -> tuple[float, flo
     """Reflect the bootstrap: resampling adds the bias that the estimate has already."""
 
     def measure(rows, columns):
-        first, second = pair.labels_x.fitted_to(rows), pair.labels_y.fitted_to(columns)
-        return mw2(first, second).squared_distance
+        first = _fits.fitted_to(pair.labels_x, rows)
+        return between(first, _fits.fitted_to(pair.labels_y, columns)).squared_distance
 
-    centre = measure(X, Y)
+    middle = measure(X, Y)
     values = [
         measure(X[rng.integers(len(X), size=len(X))], Y[rng.integers(len(Y), size=len(Y))])
         for _ in range(n_bootstrap)
     ]
     low, high = np.quantile(values, [0.025, 0.975])
-    return float(2 * centre - high), float(2 * centre - low)
+    return float(2 * middle - high), float(2 * middle - low)
 
 
 def _warn(result: WaMResult) -> None:
@@ -422,10 +423,8 @@ def _warn(result: WaMResult) -> None:
     what = f"the floor is large (components of X and Y below: {(ratio < _FEW).sum(axis=1)})"
     if ratio.min() < _TOO_FEW:
         what = f"covariances are singular but for reg_covar={reg:g}, on which wam2 depends"
-    warnings.warn(
+    _warnings.warn(
         f"a component has {ratio.min():.2g} samples per dimension (n_features={d}), less than "
         f"{_FEW:g}: {what}; compare wam2 with floor, lower n_components={result.n_components}, "
-        'reduce the features by PCA, or use covariance_type="diag"',
-        UserWarning,
-        stacklevel=3,
+        'reduce the features by PCA, or use covariance_type="diag"'
     )

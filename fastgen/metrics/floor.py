@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._fits import Options, Pair, fit_pair
-from ._moments import moment_distance
-from .covariances import real_array
-from .mixture import mw2
+from ._fits import Options, Pair, fit_pair, fitted_to
+from .covariances import real_array, sample_moments
+from .engines import host
+from .mixture import between
 
 __all__ = ["FloorLaw", "floor_law"]
 
@@ -95,6 +95,7 @@ class Floors:
 
     wam2: float
     fid: float
+    moments: float  # the distance of the moments as mixtures have them
 
 
 def from_halves(
@@ -109,24 +110,38 @@ def from_halves(
 ) -> Floors:
     """Floors from random halves of X, averaged over splits.
 
-    With common labels the distance of halves is sampling noise, proportional to 1 / n: it is
-    rescaled to the sizes compared. That understates what comes from random shares of the modes,
-    which falls with the root of n only, by up to sqrt(2) for equal sizes. What two separate fits
-    of the halves add comes from local optima of the fits, which more samples do not remove: it is
-    taken as it is.
+    The floor is ``(1/n_x + 1/n_y) / (2/n_half) * noise + fits``. ``noise`` is the distance of the
+    halves under common labels: sampling noise, in proportion to 1 / n. The factor understates the
+    part of it that comes from random shares of the modes, which falls with the root of n only, by
+    up to sqrt(2) for equal sizes. ``fits``, what two separate fits of the halves add, comes from
+    local optima of the fits, which more samples do not remove: it is taken as it is.
     """
-    wam2, fid = np.zeros((2, n_splits))
+    wam2, fid, moments = np.zeros((3, n_splits))
     n_half = len(X) // 2
     # all drawn before any fit, so that the FID's floor depends on the seed alone
     for split, order in enumerate([rng.permutation(len(X)) for _ in range(n_splits)]):
         first, second = X[order[:n_half]], X[order[n_half : 2 * n_half]]
         scale = sum(1 / n for n in sizes) / (2 / n_half)
         labels = pair.labels_x
-        noise = mw2(labels.fitted_to(first), labels.fitted_to(second)).squared_distance
+        noise = between(*(fitted_to(labels, rows) for rows in (first, second))).squared_distance
         wam2[split] = scale * noise
         if not shared:
             k = labels.n_components
             apart = fit_pair(first, second, k, options, shared=False, rng=rng)
-            wam2[split] += mw2(apart.gmm_x, apart.gmm_y).squared_distance - noise
-        fid[split] = scale * moment_distance(first, second, options.reg_covar)
-    return Floors(float(wam2.mean()), float(fid.mean()))
+            wam2[split] += between(*apart.parsed()).squared_distance - noise
+        fid[split] = scale * gaussian_distance(first, second, ddof=1, reg_covar=0.0)
+        moments[split] = scale * gaussian_distance(
+            first, second, ddof=0, reg_covar=options.reg_covar
+        )
+    return Floors(*(float(values.mean()) for values in (wam2, fid, moments)))
+
+
+def gaussian_distance(X: np.ndarray, Y: np.ndarray, *, ddof: int, reg_covar: float) -> float:
+    """Squared distance of the moments of rows that are checked already.
+
+    Covariances are divided by ``n - ddof``, and ``reg_covar`` is added to their diagonals: the FID
+    with 1 and 0, what mixtures of one component give with 0 and theirs.
+    """
+    first = sample_moments(X, ddof=ddof, reg_covar=reg_covar, name="X")
+    second = sample_moments(Y, ddof=ddof, reg_covar=reg_covar, name="Y")
+    return host.distance(*first, *second)

@@ -12,18 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import library
-from .covariances import (
-    Covariance,
-    CovarianceFactor,
-    covariance_list,
-    full,
-    mean_matrix,
-    real_array,
-)
-from .engines.host import PairParts, mean_costs, squared_gap
-
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+from . import engines
+from .covariances import broadcast_pairs, check_mean, check_means, of_mixture, operand, same_size
+from .covariances import same_dimension as same_columns
 
 
 def bures(cov1: Any, cov2: Any, *, dtype: Any = np.float64, n_jobs: int | None = None) -> Any:
@@ -65,16 +56,9 @@ def bures(cov1: Any, cov2: Any, *, dtype: Any = np.float64, n_jobs: int | None =
     >>> round(bures([[2.0, 1.0], [1.0, 2.0]], np.diag([1.0, 3.0])), 10)    # 8 - 2 sqrt(14)
     0.5166852265
     """
-    kind = library(cov1, cov2)
-    if kind == "torch":
-        from .engines import tensors
-
-        return tensors.bures(cov1, cov2)
-    if kind == "cupy":
-        from .engines import device
-
-        return device.bures(cov1, cov2)
-    return _host_bures(operand(cov1, "cov1"), operand(cov2, "cov2"), dtype, n_jobs)
+    engine = engines.of(cov1, cov2)
+    part, _ = _paired(engine, cov1, cov2, dtype, n_jobs)
+    return engine.result(part, cov1, cov2)
 
 
 def frechet_distance(
@@ -116,22 +100,12 @@ def frechet_distance(
     >>> round(frechet_distance([0.0, 0.0], np.eye(2), [3.0, 4.0], 4 * np.eye(2)), 12)
     27.0
     """
-    kind = library(mean1, cov1, mean2, cov2)
-    if kind == "torch":
-        from .engines import tensors
-
-        return tensors.frechet_distance(mean1, cov1, mean2, cov2)
-    if kind == "cupy":
-        from .engines import device
-
-        return device.frechet_distance(mean1, cov1, mean2, cov2)
-    means = [real_array(mean1, "mean1"), real_array(mean2, "mean2")]
-    operands = [operand(cov1, "cov1"), operand(cov2, "cov2")]
-    for mean, (covariances, _), name in zip(means, operands, ("mean1", "mean2"), strict=True):
-        check_mean(mean, covariances[0].dim, name)
-    part = _host_bures(*operands, dtype, n_jobs)
-    out = squared_gap(*means) + part
-    return float(out) if np.ndim(out) == 0 else out
+    engine = engines.of(mean1, cov1, mean2, cov2)
+    means = engine.read(mean1, "mean1"), engine.read(mean2, "mean2")
+    part, dims = _paired(engine, cov1, cov2, dtype, n_jobs)
+    for mean, dim, name in zip(means, dims, ("mean1", "mean2"), strict=True):
+        check_mean(mean, dim, name)
+    return engine.result(engine.squared_gap(*means) + part, mean1, cov1, mean2, cov2)
 
 
 def dist_bures_squared(
@@ -176,88 +150,35 @@ def dist_bures_squared(
     array([[ 0.],
            [10.]])
     """
-    kind = library(m_s, m_t, C_s, C_t)
-    if kind == "torch":
-        from .engines import tensors
-
-        return tensors.dist_bures_squared(m_s, m_t, C_s, C_t)
-    if kind == "cupy":
-        from .engines import device
-
-        return device.dist_bures_squared(m_s, m_t, C_s, C_t)
-    m_s, m_t = mean_matrix(m_s, "m_s"), mean_matrix(m_t, "m_t")
-    same_dimension(m_s, m_t, "m_s", "m_t")
-    left = covariance_list(C_s, "C_s", n_components=len(m_s), dim=m_s.shape[1])
-    right = covariance_list(C_t, "C_t", n_components=len(m_t), dim=m_t.shape[1])
-    parts = PairParts(left, right, check_dtype(dtype), n_jobs)
-    rows, columns = np.indices((len(m_s), len(m_t)))
+    engine = engines.of(m_s, m_t, C_s, C_t)
+    sides = []
+    for given, covariances, end in ((m_s, C_s, "s"), (m_t, C_t, "t")):
+        means = check_means(engine.read(given, f"m_{end}"), f"m_{end}")
+        k, d = means.shape
+        entries = of_mixture(covariances, f"C_{end}", n_components=k, dim=d, read=engine.read)
+        sides.append((means, entries))
+    (first, left), (second, right) = sides
+    same_columns(first, second, "m_s", "m_t")
+    d = first.shape[1]
+    parts = engine.PairParts(
+        engine.covariances(left, d), engine.covariances(right, d), dtype, n_jobs
+    )
+    rows, columns = np.indices((len(left), len(right)))
     part = parts.evaluate(rows.ravel(), columns.ravel()).reshape(rows.shape)
-    return mean_costs(m_s, m_t) + part
+    return engine.result(engine.mean_costs(first, second) + part, m_s, m_t, C_s, C_t)
 
 
-def check_dtype(dtype: Any) -> np.dtype:
-    """Return float32 or float64, or raise."""
-    if np.dtype(dtype) not in _DTYPES:
-        raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
-    return np.dtype(dtype)
-
-
-def check_mean(mean: Any, dim: int, name: str) -> None:
-    """Raise unless the last axis is that of the covariance."""
-    shape = tuple(mean.shape) if hasattr(mean, "shape") else np.shape(mean)
-    if not shape or shape[-1] != dim:
-        raise ValueError(f"{name} must have shape (..., {dim}) like its covariance, got {shape}")
-
-
-def same_size(first: Covariance, second: Covariance) -> None:
-    """Raise unless both covariances are of one dimension."""
-    if first.dim != second.dim:
-        raise ValueError(
-            f"{first.name} and {second.name} must have the same dimension, got {first.dim} and "
-            f"{second.dim}; compare features of one extractor"
-        )
-
-
-def broadcast_pairs(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> list[np.ndarray]:
-    """Positions, in two operands with these leading shapes, of what is paired."""
-    return list(
-        np.broadcast_arrays(
-            *(np.arange(int(np.prod(shape))).reshape(shape) for shape in (shape1, shape2))
+def _paired(
+    engine: Any, cov1: Any, cov2: Any, dtype: Any, n_jobs: int | None
+) -> tuple[Any, tuple[int, int]]:
+    """Covariance parts of broadcast operands, and the dimension of each."""
+    (left, shape1), (right, shape2) = (
+        (engine.covariances(entries), shape)
+        for entries, shape in (
+            operand(value, name, engine.read) for value, name in ((cov1, "cov1"), (cov2, "cov2"))
         )
     )
-
-
-def same_dimension(first: np.ndarray, second: np.ndarray, name1: str, name2: str) -> None:
-    """Raise unless both have as many columns."""
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(
-            f"{name1} and {name2} must have the same number of columns, got {first.shape[1]} and "
-            f"{second.shape[1]}; compare features of one extractor"
-        )
-
-
-def operand(value: Any, name: str) -> tuple[list[Covariance], tuple[int, ...]]:
-    """Covariances of an array (..., d, d) or of one factor, and the leading shape."""
-    if isinstance(value, CovarianceFactor):
-        array = real_array(value.array, name)
-        dim = array.shape[0] if array.ndim == 2 else 0
-        return covariance_list(value, name, n_components=1, dim=dim), ()
-    array = real_array(value, name)
-    if array.ndim < 2:
-        raise ValueError(f"{name} must have shape (..., d, d), got {array.shape}")
-    leading = array.shape[:-2]
-    if array.ndim == 2:
-        return [full(array, name)], ()
-    if not array.size:
-        raise ValueError(f"{name} must hold at least one covariance, got shape {array.shape}")
-    each = [full(array[at], f"{name}[{', '.join(map(str, at))}]") for at in np.ndindex(leading)]
-    return each, leading
-
-
-def _host_bures(first, second, dtype, n_jobs) -> Any:
-    (left, shape1), (right, shape2) = first, second
     same_size(left[0], right[0])
     rows, columns = broadcast_pairs(shape1, shape2)
-    parts = PairParts(left, right, check_dtype(dtype), n_jobs)
-    found = parts.evaluate(rows.ravel(), columns.ravel()).reshape(rows.shape)
-    return float(found) if found.ndim == 0 else found
+    part = engine.PairParts(left, right, dtype, n_jobs).evaluate(rows.ravel(), columns.ravel())
+    return part.reshape(rows.shape), (left[0].dim, right[0].dim)

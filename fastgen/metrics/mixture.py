@@ -9,23 +9,17 @@ Gaussians. It is at least the squared distance of the mixtures' moments (the FID
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
-from .._arrays import library
-from .._dispatch.nuclear import LANE_COLUMNS
-from . import _maps, _transport
-from .covariances import Covariance, covariance_list, mean_matrix, real_array, weight_vector
-from .engines.host import PairParts, bounds, mean_costs
-from .gaussian import check_dtype, dist_bures_squared, same_dimension
+from .. import _arrays, _random, _results, _validate
+from . import _maps, _transport, engines
+from .covariances import check_means, of_mixture, same_dimension
+from .engines import host
 
-# Bounds take an eigenproblem per component, and spare about half of the pairs: they pay where the
-# pairs, by the cube of their rank, are this many times the components, by that of the dimension.
-# Small factors share vector registers, so that a pair costs less (bench/peers/bures.py).
-_LAZY_GAIN = 4
-_LAZY_GAIN_SMALL = 20
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +40,16 @@ class MixtureParameters:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """A mixture as it is computed with."""
+    """A mixture as an engine computes with it: checked, each covariance factored once."""
 
-    weights_: np.ndarray
-    means_: np.ndarray
-    components: list[Covariance]
+    weights_: Any
+    means_: Any
+    components: list[Any]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class MW2Result:
-    """What `mw2` found.
+class MW2Result(_results.Result):
+    """What `mw2` found; it keeps copies of both mixtures.
 
     Attributes
     ----------
@@ -90,8 +84,30 @@ class MW2Result:
 
     def __repr__(self) -> str:
         return (
-            f"MW2Result(squared_distance={float(_host(self.squared_distance)):.6g}, "
+            f"MW2Result(squared_distance={float(_arrays.to_host(self.squared_distance)):.6g}, "
             f"plan={tuple(self.plan.shape)}, n_evaluated={self.n_evaluated})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain Python, for JSON."""
+        names = ("squared_distance", "plan", "costs", "mean_costs", "contributions")
+        arrays = {name: _arrays.to_numpy(getattr(self, name)) for name in names}
+        rest = ("exact", "bracket", "n_evaluated", "clamped")
+        return _results.plain({**arrays, **{name: getattr(self, name) for name in rest}})
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return plan, costs and contributions by the components ``source`` and ``target``."""
+        import xarray
+
+        names = ("plan", "costs", "mean_costs", "contributions", "exact")
+        return xarray.Dataset(
+            {name: (("source", "target"), _arrays.to_numpy(getattr(self, name))) for name in names},
+            coords={"source": range(self.plan.shape[0]), "target": range(self.plan.shape[1])},
+            attrs={
+                "squared_distance": float(_arrays.to_host(self.squared_distance)),
+                "n_evaluated": self.n_evaluated,
+                "clamped": self.clamped,
+            },
         )
 
     @property
@@ -108,7 +124,8 @@ class MW2Result:
         method : "mean" or "random", default "mean"
             The mean of the optimal coupling given x: keeps the mean but shrinks the spread. Or one
             pair of components drawn for each sample: the image follows the second mixture.
-        random_state : int, numpy.random.Generator or None
+        random_state : int, numpy.random.Generator, RandomState or None
+            Seed of the drawn pairs, for "random".
 
         Returns
         -------
@@ -129,8 +146,9 @@ class MW2Result:
         X = _validate.data_matrix(X, "X", minimum_rows=1)
         first, second = self._mixtures()
         same_dimension(X, first.means_, "X", "the mixtures")
-        uniform = np.random.default_rng(random_state).random(len(X)) if method == "random" else None
-        plan = np.asarray(_host(self.plan))
+        rng = _random.generator(random_state)
+        uniform = rng.random(len(X)) if method == "random" else None
+        plan = _arrays.to_numpy(self.plan)
         return _maps.apply(X, plan, first, second, method=method, uniform=uniform)
 
     def interpolate(self, t: float) -> MixtureParameters:
@@ -143,7 +161,7 @@ class MW2Result:
         if t > 1:
             raise ValueError(f"t must be between 0 and 1, got {t}")
         first, second = self._mixtures()
-        plan = np.asarray(_host(self.plan))
+        plan = _arrays.to_numpy(self.plan)
         cells = list(zip(*np.nonzero(plan), strict=True))
         return MixtureParameters(
             np.array([plan[i, j] for i, j in cells]),
@@ -154,7 +172,12 @@ class MW2Result:
         )
 
     def _mixtures(self) -> tuple[Parsed, Parsed]:
-        return parse(self._source, "gmm1"), parse(self._target, "gmm2")
+        """Both mixtures on the host."""
+        source, target = (
+            one if isinstance(one, Parsed) else parse_fields(one, _names(name), host)
+            for one, name in ((self._source, "gmm1"), (self._target, "gmm2"))
+        )
+        return source, target
 
 
 def mw2(
@@ -206,81 +229,87 @@ def mw2(
     110.5572809
     """
     _validate.one_of(method, "method", ("auto", "dense", "lazy"))
-    if library(*fields(gmm1, "gmm1")[:3], *fields(gmm2, "gmm2")[:3]) != "numpy":
-        return _mw2_device(gmm1, gmm2)
-    first, second = parse(gmm1, "gmm1"), parse(gmm2, "gmm2")
+    given = fields(gmm1, "gmm1"), fields(gmm2, "gmm2")
+    engine = engines.of(*given[0][:3], *given[1][:3])
+    # the result keeps what the caller may change
+    copies = [(*map(_arrays.copied, one[:3]), one[3]) for one in given]
+    first, second = (
+        parse_fields(one, _names(name), engine)
+        for one, name in zip(copies if engine is host else given, ("gmm1", "gmm2"), strict=True)
+    )
     same_dimension(first.means_, second.means_, "means of gmm1", "means of gmm2")
-    parts = PairParts(first.components, second.components, check_dtype(dtype), n_jobs)
-    between = mean_costs(first.means_, second.means_)
+    if engine is host:
+        return between(first, second, method=method, dtype=dtype, n_jobs=n_jobs)
+    return _dense(engine, first, second, given, copies)
+
+
+def between(
+    first: Parsed,
+    second: Parsed,
+    *,
+    method: str = "auto",
+    dtype: Any = np.float64,
+    n_jobs: int | None = None,
+) -> MW2Result:
+    """As `mw2`, between mixtures on the host that are parsed already and nobody changes."""
+    parts = host.PairParts(first.components, second.components, dtype, n_jobs)
+    means = host.mean_costs(first.means_, second.means_)
     if method == "auto":
-        method = "lazy" if _bounds_pay(first, second) else "dense"
-    solved = (_lazy if method == "lazy" else _dense)(first, second, between, parts)
-    found, costs, exact, bracket = solved
+        method = "lazy" if host.bounds_pay(first.components, second.components) else "dense"
+    if method == "lazy":
+        low, high = (means + part for part in host.bounds(first.components, second.components))
+        found, costs, exact = _transport.solve_lazily(
+            first.weights_,
+            second.weights_,
+            low,
+            lambda i, j: means[i, j] + parts.evaluate(i, j),
+        )
+        bracket = tuple(
+            _transport.solve(first.weights_, second.weights_, cost).value for cost in (low, high)
+        )
+    else:
+        costs = means + _all_parts(parts, means.shape)
+        found = _transport.solve(first.weights_, second.weights_, costs)
+        exact, bracket = np.ones(means.shape, dtype=bool), (found.value, found.value)
     return MW2Result(
         found.value,
         found.plan,
         costs,
-        between,
+        means,
         exact,
         bracket,
         parts.n_evaluated,
         parts.clamped,
-        gmm1,
-        gmm2,
+        first,
+        second,
     )
 
 
-def _dense(first: Parsed, second: Parsed, between: np.ndarray, parts: PairParts):
-    """Plan, costs, which costs are exact, bracket."""
-    rows, columns = np.indices(between.shape).reshape(2, -1)
-    costs = between + parts.evaluate(rows, columns).reshape(between.shape)
-    found = _transport.solve(first.weights_, second.weights_, costs)
-    return found, costs, np.ones(between.shape, dtype=bool), (found.value, found.value)
+def _dense(engine: Any, first: Parsed, second: Parsed, given: Any, copies: Any) -> MW2Result:
+    """Costs of all pairs where the arrays live."""
+    means = engine.mean_costs(first.means_, second.means_)
+    parts = engine.PairParts(first.components, second.components)
+    costs = means + _all_parts(parts, means.shape)
+    value, plan, _ = engine.transport(first.weights_, second.weights_, costs)
+    arrays = [value for one in given for value in one[:3]]
+    found = [engine.result(array, *arrays) for array in (value, plan, costs, means)]
+    bracket = (float(_arrays.to_host(value)),) * 2
+    exact = np.ones(tuple(means.shape), dtype=bool)
+    return MW2Result(*found, exact, bracket, parts.n_evaluated, parts.clamped, *copies)
 
 
-def _lazy(first: Parsed, second: Parsed, between: np.ndarray, parts: PairParts):
-    """As `_dense`, from bounds and the pairs that the plan uses."""
-    p, q = first.weights_, second.weights_
-    low, high = (between + part for part in bounds(first.components, second.components))
-    found, costs, exact = _transport.solve_lazily(
-        p, q, low, lambda i, j: between[i, j] + parts.evaluate(i, j)
-    )
-    bracket = _transport.solve(p, q, low).value, _transport.solve(p, q, high).value
-    return found, costs, exact, bracket
-
-
-def _bounds_pay(first: Parsed, second: Parsed) -> bool:
-    """Whether bounds cost less than the pairs they are expected to spare."""
-    sides = first.components, second.components
-    if any(c.kind == "diagonal" for side in sides for c in side):
-        return False
-    pairs = len(sides[0]) * len(sides[1])
-    rank = np.mean([c.root.rank for side in sides for c in side])
-    gain = _LAZY_GAIN if rank > LANE_COLUMNS else _LAZY_GAIN_SMALL
-    return pairs * rank**3 > gain * sum(map(len, sides)) * sides[0][0].dim ** 3
-
-
-def _mw2_device(gmm1: Any, gmm2: Any) -> MW2Result:
-    """Dense costs where the arrays live, the plan on the host."""
-    (w1, m1, c1, _), (w2, m2, c2, _) = fields(gmm1, "gmm1"), fields(gmm2, "gmm2")
-    if library(w1, m1, c1, w2, m2, c2) == "torch":
-        from .engines import tensors as module
-    else:
-        from .engines import device as module
-    costs = module.dist_bures_squared(m1, m2, c1, c2)
-    value, plan = module.transport(w1, w2, costs)
-    between = module.mean_costs(m1, m2)
-    bracket = (float(_host(value)),) * 2
-    exact = np.ones(tuple(costs.shape), dtype=bool)
-    return MW2Result(value, plan, costs, between, exact, bracket, int(exact.sum()), 0.0, gmm1, gmm2)
+def _all_parts(parts: Any, shape: tuple[int, int]) -> Any:
+    """Covariance parts of all pairs, (K0, K1)."""
+    rows, columns = np.indices(tuple(shape)).reshape(2, -1)
+    return parts.evaluate(rows, columns).reshape(shape)
 
 
 def fields(gmm: Any, name: str) -> tuple[Any, Any, Any, str | None]:
     """Weights, means, covariances and covariance type of what users pass as a mixture."""
     if isinstance(gmm, tuple | list):
-        if len(gmm) != 3:
-            raise ValueError(f"{name} must be (weights, means, covariances), got {len(gmm)} items")
-        return *gmm, None
+        if len(gmm) == 3:
+            return *gmm, None
+        raise ValueError(f"{name} must be (weights, means, covariances), got {len(gmm)} items")
     missing = [a for a in ("weights_", "means_", "covariances_") if not hasattr(gmm, a)]
     if missing:
         raise TypeError(
@@ -293,155 +322,27 @@ def fields(gmm: Any, name: str) -> tuple[Any, Any, Any, str | None]:
 
 def parse(gmm: Any, name: str) -> Parsed:
     """Check a mixture and bring it to the host."""
-    weights, means, covariances, kind = fields(gmm, name)
-    means = mean_matrix(means, f"means of {name}")
+    return parse_fields(fields(gmm, name), _names(name), host)
+
+
+def parse_fields(
+    found: tuple[Any, Any, Any, str | None], names: tuple[str, str, str], engine: Any
+) -> Parsed:
+    """Check weights, means and covariances, called by ``names``, in the arrays of an engine."""
+    weights, means, covariances, kind = found
+    means = check_means(engine.read(means, names[1]), names[1])
     k, d = means.shape
-    return Parsed(
-        weight_vector(weights, f"weights of {name}", k),
-        means,
-        covariance_list(
-            covariances, f"covariances of {name}", n_components=k, dim=d, covariance_type=kind
-        ),
+    checked = engine.weights(weights, names[0], k)
+    entries = of_mixture(
+        covariances,
+        names[2],
+        n_components=k,
+        dim=d,
+        covariance_type=kind,
+        read=engine.read,
     )
+    return Parsed(checked, means, engine.covariances(entries, d))
 
 
-def _host(array: Any) -> np.ndarray:
-    from .._arrays import to_host
-
-    return to_host(array)
-
-
-# --- with POT's names and argument order ----------------------------------------------------------
-
-
-def gmm_ot_loss(
-    m_s: Any, m_t: Any, C_s: Any, C_t: Any, w_s: Any, w_t: Any, log: bool = False
-) -> Any:
-    """Squared MW2 distance, in place of ``ot.gmm.gmm_ot_loss``.
-
-    Parameters
-    ----------
-    m_s, m_t, C_s, C_t
-        As for `dist_bures_squared`.
-    w_s, w_t : array (k_s,), array (k_t,)
-        Weights, summing to 1 within 1e-3; they are brought to 1 exactly.
-    log : bool, default False
-        Also return a dictionary with "cost", dual potentials "u" and "v", "warning" and
-        "result_code".
-
-    Returns
-    -------
-    loss : float, or a scalar of the arrays' library
-        **Squared** distance. For torch differentiable in means, covariances and weights.
-    log : dict
-        Only if asked for.
-
-    Examples
-    --------
-    >>> from fastgen.metrics import gmm_ot_loss
-    >>> round(gmm_ot_loss([[0.0]], [[3.0]], [[[1.0]]], [[[4.0]]], [1.0], [1.0]), 12)
-    10.0
-    """
-    loss, _, potentials = _gmm_ot(m_s, m_t, C_s, C_t, w_s, w_t)
-    return (loss, _log(loss, potentials)) if log else loss
-
-
-def gmm_ot_plan(
-    m_s: Any, m_t: Any, C_s: Any, C_t: Any, w_s: Any, w_t: Any, log: bool = False
-) -> Any:
-    """Optimal plan between mixtures, in place of ``ot.gmm.gmm_ot_plan``.
-
-    Parameters
-    ----------
-    m_s, m_t, C_s, C_t, w_s, w_t, log
-        As for `gmm_ot_loss`.
-
-    Returns
-    -------
-    plan : array (k_s, k_t)
-        Nonnegative; its rows sum to ``w_s``, its columns to ``w_t``.
-    log : dict
-        Only if asked for.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `dist_bures_squared`, or if weights are negative or do not sum to 1.
-
-    Examples
-    --------
-    >>> from fastgen.metrics import gmm_ot_plan
-    >>> C, w = [[[1.0]], [[1.0]]], [0.5, 0.5]
-    >>> gmm_ot_plan([[0.0], [5.0]], [[5.0], [0.0]], C, C, w, w)
-    array([[0. , 0.5],
-           [0.5, 0. ]])
-    """
-    loss, plan, potentials = _gmm_ot(m_s, m_t, C_s, C_t, w_s, w_t)
-    return (plan, _log(loss, potentials)) if log else plan
-
-
-def gmm_ot_apply_map(
-    x: Any,
-    m_s: Any,
-    m_t: Any,
-    C_s: Any,
-    C_t: Any,
-    w_s: Any,
-    w_t: Any,
-    plan: Any = None,
-    method: str = "bary",
-    seed: int | None = None,
-) -> np.ndarray:
-    """Image of samples of the source mixture, in place of ``ot.gmm.gmm_ot_apply_map``.
-
-    Parameters
-    ----------
-    x : array (n, d)
-    m_s, m_t, C_s, C_t, w_s, w_t
-        As for `gmm_ot_loss`. On the host.
-    plan : array (k_s, k_t), optional
-        Computed if not given.
-    method : "bary" or "rand", default "bary"
-        "mean" and "random" of `MW2Result.transport`.
-    seed : int, optional
-        Of a ``numpy.random.RandomState``, as in POT: the same seed draws the same pairs.
-
-    Returns
-    -------
-    array (n, d)
-    """
-    _validate.one_of(method, "method", ("bary", "rand"))
-    x = _validate.data_matrix(_host(x), "x", minimum_rows=1)
-    first, second = parse((w_s, m_s, C_s), "source"), parse((w_t, m_t, C_t), "target")
-    if plan is None:
-        plan = _host(gmm_ot_plan(m_s, m_t, C_s, C_t, w_s, w_t))
-    plan = real_array(plan, "plan")
-    shape = len(first.means_), len(second.means_)
-    if plan.shape != shape or plan.min() < 0 or not plan.sum():
-        raise ValueError(f"plan must be nonnegative of shape {shape}, got shape {plan.shape}")
-    same_dimension(x, first.means_, "x", "m_s")
-    uniform = np.random.RandomState(seed).random_sample(len(x)) if method == "rand" else None
-    names = {"bary": "mean", "rand": "random"}
-    return _maps.apply(x, plan, first, second, method=names[method], uniform=uniform)
-
-
-def _gmm_ot(m_s, m_t, C_s, C_t, w_s, w_t):
-    if library(m_s, m_t, C_s, C_t, w_s, w_t) != "numpy":
-        found = _mw2_device((w_s, m_s, C_s), (w_t, m_t, C_t))
-        p, q = parse_weights(w_s, w_t, found.costs.shape)
-        solved = _transport.solve(p, q, np.asarray(_host(found.costs), dtype=np.float64))
-        return found.squared_distance, found.plan, solved.potentials
-    costs = dist_bures_squared(m_s, m_t, C_s, C_t)
-    p, q = parse_weights(w_s, w_t, costs.shape)
-    solved = _transport.solve(p, q, costs)
-    return solved.value, solved.plan, solved.potentials
-
-
-def parse_weights(w_s: Any, w_t: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Check both weight vectors and bring them to sum 1."""
-    return weight_vector(w_s, "w_s", shape[0]), weight_vector(w_t, "w_t", shape[1])
-
-
-def _log(loss, potentials) -> dict[str, Any]:
-    u, v = potentials
-    return {"cost": loss, "u": u, "v": v, "warning": None, "result_code": 1}
+def _names(name: str) -> tuple[str, str, str]:
+    return f"weights of {name}", f"means of {name}", f"covariances of {name}"

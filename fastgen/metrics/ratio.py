@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
-from .._arrays import to_host
+from .. import _random, _validate
 from . import _fits
 from . import floor as _floor
-from ._moments import moment_distance
-from .gaussian import same_dimension
-from .mixture import mw2
+from .covariances import same_dimension
+from .mixture import between
 
 if TYPE_CHECKING:
     import xarray
@@ -64,13 +62,15 @@ def ratio_study(
         Repetitions with other fits and other noise on the same data.
     n_splits, covariance_type, reg_covar, tol, max_iter, n_init
         As for `wam`.
-    random_state : int, numpy.random.Generator or None
+    random_state : int, numpy.random.Generator, RandomState or None
+        Seed of the perturbations, fits and splits.
 
     Returns
     -------
     xarray.Dataset
-        Dimensions ``fit``, ``n_components``, ``level``, ``trial``; variables ``fid``, ``wam2``,
-        ``fid_floor``, ``wam2_floor`` (of halves of the reference, as in `wam`), ``r_fid``,
+        Dimensions ``fit``, ``n_components``, ``level``, ``trial``; variables ``fid`` (the
+        ``moment_distance`` of `WaMResult`, so that one component has ratio 1), ``wam2``,
+        ``fid_floor``, ``wam2_floor`` (from halves of the reference, as in `wam`), ``r_fid``,
         ``r_wam`` (factors over level 0), ``ratio`` (their ratio R, NaN at level 0) and
         ``ratio_debiased``.
 
@@ -93,8 +93,8 @@ def ratio_study(
     """
     import xarray
 
-    reference = _validate.data_matrix(to_host(reference), "reference")
-    original = _validate.data_matrix(to_host(original), "original")
+    reference = _validate.data_matrix(reference, "reference")
+    original = _validate.data_matrix(original, "original")
     same_dimension(reference, original, "reference", "original")
     ks = _validate.positive_integers(n_components, "n_components")
     levels = [0.0, *_levels(levels)]
@@ -113,10 +113,10 @@ def ratio_study(
     with warnings.catch_warnings():
         # The study is of what these warn of.
         warnings.filterwarnings("ignore", category=UserWarning, module="fastgen")
-        for rng in np.random.default_rng(random_state).spawn(n_trials):
+        for rng in _random.generator(random_state).spawn(n_trials):
             sets = [original]
             for level in levels[1:]:
-                rows = _validate.data_matrix(to_host(perturb(level, rng)), "the perturbed set")
+                rows = _validate.data_matrix(perturb(level, rng), "the perturbed set")
                 same_dimension(reference, rows, "reference", "the perturbed set")
                 sets.append(rows)
             trials.append(_trial(reference, sets, fits, ks.tolist(), options, n_splits, rng))
@@ -146,7 +146,7 @@ def _trial(reference, sets, fits, ks, options, n_splits, rng) -> dict[str, np.nd
     for i, j in np.ndindex(floor.shape):
         shared = fits[i] == "shared"
         pairs = _pairs(reference, sets, ks[j], shared, options, rng)
-        wam2[i, j] = [mw2(pair.gmm_x, pair.gmm_y).squared_distance for pair in pairs]
+        wam2[i, j] = [between(*pair.parsed()).squared_distance for pair in pairs]
         floors = _floor.from_halves(
             reference,
             pairs[0],
@@ -157,8 +157,13 @@ def _trial(reference, sets, fits, ks, options, n_splits, rng) -> dict[str, np.nd
             rng=np.random.default_rng(split_seed),
         )
         floor[i, j] = floors.wam2
-    fid = np.array([moment_distance(reference, rows, options.reg_covar) for rows in sets])
-    return {"fid": fid, "wam2": wam2, "fid_floor": np.array(floors.fid), "wam2_floor": floor}
+    fid = np.array(
+        [
+            _floor.gaussian_distance(reference, rows, ddof=0, reg_covar=options.reg_covar)
+            for rows in sets
+        ]
+    )
+    return {"fid": fid, "wam2": wam2, "fid_floor": np.array(floors.moments), "wam2_floor": floor}
 
 
 def _levels(levels: Sequence[float]) -> list[float]:

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import _validate
-from .._arrays import to_host
 from .._files import read_npz, replacing
-from ._moments import centre, scatter
-from .covariances import full, real_array
+from .covariances import center, full, real_array, scatter
 
 
 class FeatureStatistics:
@@ -91,9 +89,9 @@ class FeatureStatistics:
             If the batch is not a finite numeric matrix of the dimension so far; then nothing
             changes.
         """
-        rows = _validate.data_matrix(to_host(batch), "batch", minimum_rows=1)
-        mean, centred = centre(rows)
-        return self._add(len(rows), mean, scatter(centred), "batch")
+        rows = _validate.data_matrix(batch, "batch", minimum_rows=1)
+        mean, centered = center(rows)
+        return self._add(len(rows), mean, scatter(centered), "batch")
 
     def merge(self, other: FeatureStatistics) -> FeatureStatistics:
         """Add the samples of another object, which stays as it is.

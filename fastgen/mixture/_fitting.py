@@ -29,6 +29,12 @@ _LARGEST = 1e140
 def opened(model: GaussianMixture, X: Any, *, reset: bool) -> Iterator[Host | Device]:
     """Check X and hand it out as an engine sees it."""
     dtype = np.dtype(_validate.one_of(model.dtype, "dtype", ("float64", "float32")))
+    if isinstance(X, _validate.Rows):  # another function of this package has checked them
+        model.n_features_in_ = X.array.shape[1]
+        _check_size(float(max(X.array.max(), -X.array.min())))
+        with kernels.workers() as run:
+            yield Host(np.ascontiguousarray(X.array), dtype, run)
+        return
     if type(X).__module__.partition(".")[0] == "cupy":
         xp = importlib.import_module("cupy")
         yield Device(device_rows(model, X, xp, dtype, reset), dtype, xp)

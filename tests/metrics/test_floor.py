@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from oracles import wam as naive
 
+from fastgen.metrics import _fits
 from fastgen.metrics.fid_wam import fid, floor_law, wam
+from fastgen.metrics.floor import from_halves, gaussian_distance
 
 
 def normal(n, d, *, seed=0):
@@ -94,7 +96,26 @@ def test_floor_is_rescaled_to_the_sizes_compared():
     expected = (1 / 1000 + 1 / 100) / (1 / 1000 + 1 / 5000)
     assert few.floor / many.floor == pytest.approx(expected, rel=1e-9)
     assert few.fid_floor / many.fid_floor == pytest.approx(expected, rel=1e-9)
-    assert few.floor == pytest.approx(few.fid_floor, rel=1e-9)  # one component
+
+
+def test_floors_are_the_distances_of_the_halves():
+    X, Y = normal(90, 4), normal(40, 4, seed=1)
+    options = _fits.Options("full", 1e-6, 1e-3, 100, 1)
+    pair = _fits.fit_pair(X, Y, 1, options, shared=True, rng=np.random.default_rng(0))
+    found = from_halves(
+        *(X, pair, options),
+        shared=True,
+        sizes=(90, 40),
+        n_splits=1,
+        rng=np.random.default_rng(1),
+    )
+    order = np.random.default_rng(1).permutation(90)
+    halves = X[order[:45]], X[order[45:]]
+    scale = (1 / 90 + 1 / 40) / (2 / 45)
+    assert found.fid == pytest.approx(scale * fid(*halves), rel=1e-12)
+    moments = gaussian_distance(*halves, ddof=0, reg_covar=1e-6)
+    assert found.moments == pytest.approx(scale * moments, rel=1e-12)
+    assert found.wam2 == pytest.approx(found.moments, rel=1e-9)  # one component
 
 
 def test_interval_lies_about_the_distance_of_the_laws():

@@ -15,7 +15,8 @@ from oracles import bures as naive
 from fastgen._dispatch import gaussian as dispatch
 from fastgen._dispatch import nuclear
 from fastgen.metrics import CovarianceFactor, bures, dist_bures_squared, frechet_distance
-from fastgen.metrics.covariances import Covariance, covariance_list, full
+from fastgen.metrics.covariances import Covariance, full, of_mixture
+from fastgen.metrics.engines import host
 from fastgen.metrics.engines.host import bounds, classes
 
 
@@ -25,6 +26,12 @@ def squares(stack):
 
 def orthogonal(rng, d):
     return np.linalg.qr(rng.standard_normal((d, d)))[0]
+
+
+def parsed(side):
+    k, d = side.shape[:2]
+    entries = of_mixture(side, "side", n_components=k, dim=d, read=host.read)
+    return host.covariances(entries)
 
 
 def part_matrix(left, right):
@@ -262,7 +269,7 @@ def test_bounds_hold(seed, d, n, decay):
     right[1] = left[2]
     commuting = np.array([np.diag(std**2), np.diag(std[::-1] ** 2), np.zeros((d, d))])
     sides = np.concatenate([left, commuting]), np.concatenate([right, commuting])
-    lists = [covariance_list(side, "side", n_components=len(side), dim=d) for side in sides]
+    lists = [parsed(side) for side in sides]
     low, high = bounds(*lists)
     found = part_matrix(*sides)
     assert (low <= found + 1e-15).all()
@@ -273,7 +280,7 @@ def test_bounds_hold(seed, d, n, decay):
 
 def test_bounds_are_those_of_the_note():
     left, right = A[None], B[None]
-    lists = [covariance_list(side, "side", n_components=1, dim=2) for side in (left, right)]
+    lists = [parsed(side) for side in (left, right)]
     low, high = bounds(*lists)
     assert low[0, 0] == pytest.approx(0, abs=1e-13)  # equal eigenvalues
     assert high[0, 0] == pytest.approx(0.5358983849, abs=3e-5)  # single precision

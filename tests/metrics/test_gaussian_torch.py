@@ -198,9 +198,10 @@ def test_refusals_name_the_argument():
 
 def test_route_of_cuda_tensors_on_the_cpu():
     c, e = (mixture(seed, 3, 4)[2].detach() for seed in (0, 1))
-    factors = [[device.root(torch, x, "c") for x in side] for side in (c, e)]
-    pairs = np.array([[0, 0], [1, 2], [2, 1]])
-    expected = [bures(c[a], e[b]) for a, b in pairs]
-    np.testing.assert_allclose(device.parts(torch, *factors, pairs), expected, rtol=1e-10)
-    again = device.parts(torch, factors[0], factors[0], np.array([[1, 1]]))
+    sides = [[device.Covariance(device.root(torch, x, "c"), "c") for x in side] for side in (c, e)]
+    rows, columns = np.array([0, 1, 2]), np.array([0, 2, 1])
+    expected = [bures(c[a], e[b]) for a, b in zip(rows, columns, strict=True)]
+    found = device.PairParts(*sides, xp=torch).evaluate(rows, columns)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    again = device.PairParts(sides[0], sides[0], xp=torch).evaluate(rows[:1], rows[:1])
     assert float(again[0]) == 0

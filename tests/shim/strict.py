@@ -12,9 +12,9 @@ import numpy as np
 
 FUNCTIONS = (
     "arange ascontiguousarray broadcast_to concatenate cumsum diagonal eye flip full isfinite "
-    "maximum ones repeat sqrt stack take take_along_axis where zeros"
+    "maximum ones repeat sqrt stack take take_along_axis where zeros zeros_like"
 ).split()
-LINALG = "pinv qr svd".split()
+LINALG = "eigh pinv qr svd".split()
 
 
 def _is_host(value: Any) -> bool:
@@ -34,6 +34,12 @@ def refuse_host(values: Any) -> None:
 
 class DeviceArray(np.ndarray):
     """An array that meets only its kind."""
+
+    __cuda_array_interface__ = property(lambda self: {"shape": self.shape, "version": 3})
+
+    def get(self):
+        """Return a copy on the host."""
+        return np.array(self.view(np.ndarray))
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         refuse_host(inputs)
@@ -79,7 +85,10 @@ def strict(function):
 
 
 class StrictModule:
-    """What `_cuda.require_device` returns."""
+    """What `_arrays.require_device` returns, and ``import cupy`` where it is put in its place."""
+
+    __name__ = "cupy"
+    float32, float64, ndarray = np.float32, np.float64, DeviceArray
 
     def __init__(self) -> None:
         for name in FUNCTIONS:
@@ -87,10 +96,15 @@ class StrictModule:
         self.linalg = StrictLinalg()
 
     @staticmethod
-    def asarray(value):
-        if hasattr(value, "__cuda_array_interface__"):
-            return to_device(value.array)
-        return value if isinstance(value, DeviceArray) else np.array(value).view(DeviceArray)
+    def asarray(value, dtype=None):
+        if not isinstance(value, DeviceArray):
+            there = hasattr(value, "__cuda_array_interface__")
+            value = to_device(value.array if there else np.array(value))
+        return value if dtype is None else value.astype(dtype, copy=False)
+
+    @staticmethod
+    def from_dlpack(value):
+        return to_device(np.from_dlpack(value))
 
     @staticmethod
     def asnumpy(value):

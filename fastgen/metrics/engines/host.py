@@ -1,4 +1,4 @@
-"""Squared Wasserstein distances between the Gaussians of two lists, pair by pair, and bounds.
+"""The engine for NumPy arrays: squared Wasserstein distances of pairs of Gaussians, and bounds.
 
 Equal covariances are found first: their distance is exactly zero, a symmetric matrix is computed
 by half, and tied covariances once.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..._dispatch import gaussian as dispatch
-from ..covariances import Covariance, Root
+from .. import _transport
+from ..covariances import Covariance, Entry, Root, check_dtype, checked, real_array, weight_vector
 
 _TINY = np.finfo(np.float64).tiny
 _EPS = np.finfo(np.float64).eps
@@ -20,6 +22,39 @@ _EPS = np.finfo(np.float64).eps
 _EIGENVALUE_ERROR = 8 * _EPS
 # Of a trace of a product of symmetric roots in single precision, relative to their norms.
 _SINGLE_ERROR = 16 * float(np.finfo(np.float32).eps)
+# Bounds take an eigenproblem per component, and spare about half of the pairs: they pay where the
+# pairs, by the cube of their rank, are this many times the components, by that of the dimension.
+# Small factors share vector registers, so that a pair costs less (bench/peers/bures.py).
+_LAZY_GAIN = 4
+_LAZY_GAIN_SMALL = 20
+
+
+read, weights = real_array, weight_vector
+
+
+def covariances(entries: Sequence[Entry], dim: int | None = None) -> list[Covariance]:
+    """Covariances of entries that `read` has read; ``dim`` is for spherical ones."""
+    return checked(entries, dim)
+
+
+def result(array: np.ndarray, *values: Any) -> Any:
+    """Return what the user gets: a float in place of an array without axes."""
+    return float(array) if np.ndim(array) == 0 else array
+
+
+def distance(mean1: np.ndarray, cov1: Covariance, mean2: np.ndarray, cov2: Covariance) -> float:
+    """Squared Frechet distance of two Gaussians that are parsed already."""
+    part = PairParts([cov1], [cov2])
+    zero = np.zeros(1, dtype=np.int64)
+    return float(squared_gap(mean1, mean2) + part.evaluate(zero, zero)[0])
+
+
+def transport(
+    w_s: np.ndarray, w_t: np.ndarray, costs: np.ndarray
+) -> tuple[float, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Value, plan and dual potentials."""
+    found = _transport.solve(w_s, w_t, costs)
+    return found.value, found.plan, found.potentials
 
 
 def mean_costs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -87,14 +122,21 @@ class PairParts:
     Parameters
     ----------
     left, right : list of Covariance, lengths K0 and K1
-    dtype : numpy.dtype
-        Of the arithmetic on small factors.
-    n_jobs : int or None
+    dtype : float64 or float32, default float64
+        Precision of the arithmetic on small factors.
+    n_jobs : int, optional
+        Threads over the pairs, as in joblib.
     """
 
-    def __init__(self, left, right, dtype: np.dtype, n_jobs: int | None):
+    def __init__(
+        self,
+        left: Sequence[Covariance],
+        right: Sequence[Covariance],
+        dtype: Any = np.float64,
+        n_jobs: int | None = None,
+    ) -> None:
         self.distinct, self.left, self.right = classes(left, right)
-        self.dtype, self.n_jobs = dtype, n_jobs
+        self.dtype, self.n_jobs = check_dtype(dtype), n_jobs
         self.clamped = 0.0  # the largest negative part, by rounding, that was set to zero
         self._known: dict[int, float] = {}
 
@@ -133,7 +175,10 @@ class PairParts:
         return parts
 
     def _from_matrices(self, a: Covariance, b: Covariance) -> float | None:
-        """Part of one pair of large matrices of full rank; where there are more, factors pay."""
+        """Covariance part of a single pair of large matrices of full rank, or None.
+
+        With several pairs, factoring each matrix once is cheaper.
+        """
         if a.kind != "full" or b.kind != "full" or a.dim <= dispatch.LANE_COLUMNS:
             return None
         if 0 in (a.scale, b.scale):
@@ -200,6 +245,18 @@ def bounds(left: Sequence[Covariance], right: Sequence[Covariance]):
                     distinct[a].root, distinct[b].root, spectra[i], spectrum, traces[i]
                 )
     return lower, upper
+
+
+def bounds_pay(left: Sequence[Covariance], right: Sequence[Covariance]) -> bool:
+    """Whether `bounds` cost less than the pairs that they are expected to spare."""
+    sides = left, right
+    if any(one.kind == "diagonal" for side in sides for one in side):
+        return False
+    rank = np.mean([one.root.rank for side in sides for one in side])
+    gain = _LAZY_GAIN if rank > dispatch.LANE_COLUMNS else _LAZY_GAIN_SMALL
+    return bool(
+        len(left) * len(right) * rank**3 > gain * (len(left) + len(right)) * left[0].dim ** 3
+    )
 
 
 def _spectrum(root: Root):

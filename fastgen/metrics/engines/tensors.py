@@ -1,58 +1,74 @@
-"""Distances of Gaussians for torch tensors, differentiable.
+"""The engine for torch tensors: distances of Gaussians, differentiable once.
 
-Values come from the same code as for NumPy (CPU) or from torch's linear algebra on the tensors'
-device (CUDA). The derivative is in closed form, from the singular value decomposition
-``L^T M = U s V^T`` of the factors' cross-product: ``I - T`` for a covariance, T the linear part of
-the optimal map (``M V U^T L^+``), and ``2 (L - M V U^T)`` for a factor. Where a covariance is
-singular the distance has no gradient in directions outside its range, with a slope of minus
-infinity where the other covariance has mass there; what is returned is the part that is finite.
+Values come from the same code as for NumPy (CPU), from the CUDA kernels in CuPy's arrays, which
+share the tensors' memory (CUDA, where CuPy is installed), or from torch's singular values on the
+device. The two paths for CUDA have been run with stand-ins only, not yet on a device.
+
+The derivative is in closed form, from the singular value decomposition ``L^T M = U s V^T`` of the
+factors' cross-product: ``I - T`` for a covariance, T the linear part of the optimal map
+(``M V U^T L^+``), and ``2 (L - M V U^T)`` for a factor. Where a covariance is singular the distance
+has no gradient in directions outside its range, with a slope of minus infinity where the other
+covariance has mass there; what is returned is the part that is finite. Second derivatives are
+refused.
 """
 
 from __future__ import annotations
 
 import functools
+import types
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
-from .. import _transport, gaussian
-from ..covariances import CovarianceFactor, covariance_list, mean_matrix, weight_vector
-from . import device
-from .host import PairParts
+from ... import _arrays
+from .. import _transport
+from ..covariances import CovarianceFactor, Entry, check_real, weight_vector
+from . import device, host
 
 
 class Component:
-    """One covariance (d, d), or one factor (d, n), as a tensor."""
+    """One covariance (d, d), or one factor (d, n), as a tensor, and as it is computed with."""
 
-    def __init__(self, tensor: torch.Tensor, is_factor: bool):
-        self.tensor, self.is_factor = tensor, is_factor
+    def __init__(self, tensor: torch.Tensor, is_factor: bool, parsed: Any) -> None:
+        self.tensor, self.is_factor, self.parsed = tensor, is_factor, parsed
+
+    @property
+    def dim(self) -> int:
+        """Dimension d of the space."""
+        return self.parsed.dim
+
+    @property
+    def name(self) -> str:
+        """What the covariance is called in messages."""
+        return self.parsed.name
 
     @functools.cached_property
     def factor(self) -> torch.Tensor:
-        """Factor in float64, without a graph."""
-        tensor = self.tensor.detach().double()
-        return tensor if self.is_factor else device.root(torch, tensor, "the covariance")
+        """Factor without a graph, the columns of a covariance's orthogonal."""
+        tensor = self.tensor.detach()
+        if self.is_factor:
+            return tensor
+        if isinstance(self.parsed, device.Covariance):
+            return _tensor(self.parsed.factor)
+        return device.root(torch, tensor, self.name)
 
     @functools.cached_property
     def inverse(self) -> torch.Tensor:
-        """Pseudo-inverse of the factor, whose columns `_device.root` made orthogonal."""
-        squares = (self.factor**2).sum(dim=0)
-        return (self.factor / squares).T
+        """Pseudo-inverse of the factor of a covariance."""
+        return (self.factor / (self.factor**2).sum(dim=0)).T
 
     def slope(self, other: Component, polar: torch.Tensor) -> torch.Tensor:
         """Differentiate the covariance part; ``polar`` is U V^T of both factors, this one first."""
         image = other.factor @ polar.T
         if self.is_factor:
             return 2 * (self.factor - image)
+        eye = torch.eye(self.dim, dtype=self.tensor.dtype, device=self.tensor.device)
         if not self.factor.any():
-            return torch.eye(len(self.tensor), dtype=torch.float64, device=self.tensor.device)
+            return eye
         linear = image @ self.inverse
-        return (
-            torch.eye(len(linear), dtype=linear.dtype, device=linear.device)
-            - (linear + linear.T) / 2
-        )
+        return eye - (linear + linear.T) / 2
 
 
 class _Part(torch.autograd.Function):
@@ -60,114 +76,237 @@ class _Part(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, left, right, first, second, value):
+        ctx.save_for_backward(left, right)
         ctx.first, ctx.second = first, second
-        return left.new_tensor(value)
+        return value.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         first, second = ctx.first, ctx.second
-        cross = first.factor.T @ second.factor
-        polar = cross
-        if cross.any():
-            u, s, vh = torch.linalg.svd(cross, full_matrices=False)
-            kept = s > max(cross.shape) * torch.finfo(s.dtype).eps * s[0]
-            polar = u[:, kept] @ vh[kept]
-        slopes = [
-            grad * one.slope(other, way).to(grad.dtype) if needed else None
-            for one, other, way, needed in (
-                (first, second, polar, ctx.needs_input_grad[0]),
-                (second, first, polar.T, ctx.needs_input_grad[1]),
-            )
+        with torch.no_grad():
+            cross = first.factor.T @ second.factor
+            polar = cross
+            if cross.any():
+                u, s, vh = torch.linalg.svd(cross, full_matrices=False)
+                kept = s > max(cross.shape) * torch.finfo(s.dtype).eps * s[0]
+                polar = u[:, kept] @ vh[kept]
+            slopes = [
+                one.slope(other, way) if needed else None
+                for one, other, way, needed in (
+                    (first, second, polar, ctx.needs_input_grad[0]),
+                    (second, first, polar.T, ctx.needs_input_grad[1]),
+                )
+            ]
+        return *_once(slopes, grad, ctx.saved_tensors), None, None, None
+
+
+class _Value(torch.autograd.Function):
+    """The value of a transport problem, with its derivatives: the plan and the dual potentials."""
+
+    @staticmethod
+    def forward(ctx, costs, w_s, w_t, plan, prices):
+        ctx.save_for_backward(costs, w_s, w_t)
+        ctx.slopes = plan, *prices
+        return (plan * costs).sum()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return *_once(ctx.slopes, grad, ctx.saved_tensors), None, None
+
+
+class _Once(torch.autograd.Function):
+    """A derivative in closed form: a number times a slope that is not differentiated further.
+
+    ``inputs`` are what the slope depends on. Without them in the graph a second derivative would be
+    taken as if the slope were constant, and be wrong in silence.
+    """
+
+    @staticmethod
+    def forward(ctx, grad, slope, *inputs):
+        return grad * slope
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise RuntimeError(
+            "distances of Gaussians and Gaussian mixtures have first derivatives only, got a "
+            "second one; use a method that takes gradients alone, or finite differences of them"
+        )
+
+
+def _once(
+    slopes: Iterable[torch.Tensor | None], grad: torch.Tensor, inputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    return [None if slope is None else _Once.apply(grad, slope, *inputs) for slope in slopes]
+
+
+class Tensors:
+    """The engine for tensors on one device.
+
+    Parameters
+    ----------
+    values : arrays, lists of arrays and factors
+        At least one is a tensor: the others are brought to where it is. Everything is computed in
+        float64, on the CPU unless a tensor is on a CUDA device.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        found = list(_tensors(values))
+        on_device = [tensor.device for tensor in found if _arrays.on_device(tensor)]
+        self.home = on_device[0] if on_device else found[0].device
+        self.device = on_device[0] if on_device else torch.device("cpu")
+        self.on_device = bool(on_device)
+
+    def read(self, value: Any, name: str) -> torch.Tensor:
+        """Return a finite float64 tensor with its graph, or raise naming the argument."""
+        if isinstance(value, list | tuple) and any(map(_arrays.is_tensor, value)):
+            value = torch.stack([self.read(part, f"{name}[{k}]") for k, part in enumerate(value)])
+        if not _arrays.is_tensor(value):
+            return torch.as_tensor(host.read(value, name), device=self.device)
+        check_real(value.dtype, name)
+        return device.finite(torch, value.to(self.device).double(), name)
+
+    def weights(self, value: Any, name: str, n_components: int) -> Any:
+        """Check weights (K,); those with a graph keep it, others are brought to sum 1."""
+        checked = weight_vector(value, name, n_components)
+        if getattr(value, "requires_grad", False):
+            return value.to(self.device).double()
+        return checked
+
+    def covariances(self, entries: Sequence[Entry], dim: int | None = None) -> list[Component]:
+        """Covariances of entries that `read` has read; ``dim`` is for spherical ones."""
+        found: dict[int, Component] = {}
+        for entry in entries:
+            if id(entry) not in found:
+                found[id(entry)] = self._component(entry, dim)
+        return [found[id(entry)] for entry in entries]
+
+    def _component(self, entry: Entry, dim: int | None) -> Component:
+        kind, values, name = entry
+        if kind == "spherical":
+            kind, values = "diagonal", values.expand(dim)
+        tensor = torch.diag_embed(values) if kind == "diagonal" else values
+        if self.on_device:
+            if kind == "diagonal":
+                kind, values = "factor", torch.diag_embed(values.detach().sqrt())
+            there = Entry(kind, _shared(values.detach()), name)
+            parsed = device.factored(_library(), [there], dim)[0]
+        else:
+            parsed = host.covariances([Entry(kind, values.detach().numpy(), name)])[0]
+        return Component(tensor, entry.kind == "factor", parsed)
+
+    def PairParts(
+        self,
+        left: Sequence[Component],
+        right: Sequence[Component],
+        dtype: Any = None,
+        n_jobs: int | None = None,
+    ) -> PairParts:
+        """Covariance parts of pairs; ``dtype`` has no part in them."""
+        return PairParts(left, right, self.on_device, n_jobs)
+
+    def squared_gap(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Squared norms of ``first - second`` over the last axis."""
+        return device.finite(torch, (first - second).square().sum(dim=-1), "the means")
+
+    def mean_costs(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Squared distances (K0, K1) of the rows."""
+        return self.squared_gap(left[:, None], right)
+
+    def transport(
+        self, w_s: Any, w_t: Any, costs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[np.ndarray, np.ndarray]]:
+        """Value, plan and dual potentials, which are the value's derivative in the weights."""
+        p, q = (
+            weight_vector(w, "weights", n) for w, n in zip((w_s, w_t), costs.shape, strict=True)
+        )
+        found = _transport.solve(p, q, _arrays.to_host(costs))
+        plan = costs.new_tensor(found.plan)
+        if not any(map(_arrays.is_tensor, (w_s, w_t))):  # the plan stays where the costs change
+            return (plan * costs).sum(), plan, found.potentials
+        # the constant that the prices are free in does not move weights that sum to 1
+        prices = [costs.new_tensor(price - price.mean()) for price in found.potentials]
+        weights = [torch.as_tensor(w, device=costs.device) for w in (w_s, w_t)]
+        return _Value.apply(costs, *weights, plan, prices), plan, found.potentials
+
+    def result(self, array: torch.Tensor, *values: Any) -> torch.Tensor:
+        """Return what the user gets: on the tensors' device, in the widest of the floating types.
+
+        Integers count as float64.
+        """
+        dtypes = [
+            value.dtype if value.is_floating_point() else torch.float64
+            for value in _tensors(values, arrays=True)
         ]
-        return *slopes, None, None, None
+        return array.to(self.home, functools.reduce(torch.promote_types, dtypes))
 
 
-def bures(cov1: Any, cov2: Any) -> torch.Tensor:
-    """As `fastgen.metrics.bures`."""
-    (left, shape1), (right, shape2) = gaussian.operand(cov1, "cov1"), gaussian.operand(cov2, "cov2")
-    gaussian.same_size(left[0], right[0])
-    first, second = _leaves(cov1, len(left)), _leaves(cov2, len(right))
-    rows, columns = gaussian.broadcast_pairs(shape1, shape2)
-    found = _parts(left, right, first, second, rows.ravel(), columns.ravel())
-    return found.reshape(rows.shape)
+class PairParts:
+    """Covariance parts of squared distances, with their graph."""
+
+    def __init__(
+        self,
+        left: Sequence[Component],
+        right: Sequence[Component],
+        on_device: bool,
+        n_jobs: int | None,
+    ) -> None:
+        self.left, self.right = left, right
+        parsed = [component.parsed for component in left], [other.parsed for other in right]
+        self._parts: host.PairParts | device.PairParts
+        if on_device:
+            self._parts = device.PairParts(*parsed, xp=_library())
+        else:
+            self._parts = host.PairParts(*parsed, np.dtype(np.float64), n_jobs)
+
+    @property
+    def n_evaluated(self) -> int:
+        """Pairs computed so far."""
+        return self._parts.n_evaluated
+
+    @property
+    def clamped(self) -> float:
+        """The largest negative part, by rounding, that was set to zero, where it is known."""
+        return self._parts.clamped
+
+    def evaluate(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
+        """Parts of the pairs (left[rows[p]], right[columns[p]])."""
+        values = _tensor(self._parts.evaluate(rows, columns))
+        sides = [self.left[a] for a in rows.tolist()], [self.right[b] for b in columns.tolist()]
+        return torch.stack(
+            [
+                _Part.apply(first.tensor, second.tensor, first, second, value)
+                for first, second, value in zip(*sides, values, strict=True)
+            ]
+        )
 
 
-def frechet_distance(mean1: Any, cov1: Any, mean2: Any, cov2: Any) -> torch.Tensor:
-    """As `fastgen.metrics.frechet_distance`."""
-    for mean, cov, name in ((mean1, cov1, "mean1"), (mean2, cov2, "mean2")):
-        gaussian.check_mean(mean, gaussian.operand(cov, "cov")[0][0].dim, name)
-    part = bures(cov1, cov2)
-    gap = torch.as_tensor(mean1, device=part.device) - torch.as_tensor(mean2, device=part.device)
-    return gap.square().sum(dim=-1) + part
+def _tensors(values: Iterable[Any], *, arrays: bool = False) -> Iterable[torch.Tensor]:
+    """Yield the tensors among arrays, lists of arrays and factors; with ``arrays`` NumPy's too."""
+    for value in values:
+        value = value.array if isinstance(value, CovarianceFactor) else value
+        if isinstance(value, list | tuple):
+            yield from _tensors(value, arrays=arrays)
+        elif _arrays.is_tensor(value):
+            yield value
+        elif arrays and isinstance(value, np.ndarray):
+            yield torch.empty(0, dtype=torch.float32 if value.dtype == "f4" else torch.float64)
 
 
-def dist_bures_squared(m_s: Any, m_t: Any, C_s: Any, C_t: Any) -> torch.Tensor:
-    """As `fastgen.metrics.dist_bures_squared`."""
-    sides = []
-    for means, covariances, end in ((m_s, C_s, "s"), (m_t, C_t, "t")):
-        k, d = mean_matrix(means, f"m_{end}").shape
-        host = covariance_list(covariances, f"C_{end}", n_components=k, dim=d)
-        sides.append((host, _components(covariances, k, d)))
-    gaussian.same_dimension(m_s, m_t, "m_s", "m_t")
-    (left, first), (right, second) = sides
-    rows, columns = np.indices((len(left), len(right)))
-    part = _parts(left, right, first, second, rows.ravel(), columns.ravel())
-    return mean_costs(m_s, m_t) + part.reshape(rows.shape)
+def _library() -> types.ModuleType:
+    """CuPy, whose kernels take the memory of CUDA tensors as it is; torch without it."""
+    try:
+        import cupy
+    except ImportError:
+        return torch
+    return cupy
 
 
-def mean_costs(m_s: torch.Tensor, m_t: torch.Tensor) -> torch.Tensor:
-    """Squared distances (K0, K1) of the rows."""
-    return torch.stack([(row - m_t).square().sum(dim=1) for row in m_s])
+def _shared(tensor: torch.Tensor) -> Any:
+    """Return the memory of a CUDA tensor as an array of `_library`."""
+    xp = _library()
+    return tensor if xp is torch else xp.from_dlpack(tensor)
 
 
-def transport(w_s: Any, w_t: Any, costs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Value and plan; the value's derivative in the weights is given by the dual potentials."""
-    p = weight_vector(w_s, "w_s", costs.shape[0])
-    q = weight_vector(w_t, "w_t", costs.shape[1])
-    found = _transport.solve(p, q, costs.detach().double().cpu().numpy())
-    plan = costs.new_tensor(found.plan)
-    value = (plan * costs).sum()
-    for weights, price in zip((w_s, w_t), found.potentials, strict=True):
-        if getattr(weights, "requires_grad", False):
-            # the constant that the prices are free in does not move weights that sum to 1
-            price = costs.new_tensor(price - price.mean())
-            value = value + (price * (weights - weights.detach())).sum()
-    return value, plan
-
-
-def _leaves(value: Any, count: int) -> list[Component]:
-    """Tensors of an array (..., d, d) or of one factor."""
-    if isinstance(value, CovarianceFactor):
-        return [Component(torch.as_tensor(value.array), True)]
-    tensor = torch.as_tensor(value)
-    return [Component(matrix, False) for matrix in tensor.reshape(count, *tensor.shape[-2:])]
-
-
-def _components(value: Any, k: int, d: int) -> list[Component]:
-    """Tensors of a mixture's covariances, diagonal ones made full; shapes are already checked."""
-    if isinstance(value, list | tuple):
-        return [_leaves(v, 1)[0] for v in value]
-    tensor = torch.as_tensor(value)
-    if tensor.shape == (k, d, d):
-        return [Component(matrix, False) for matrix in tensor]
-    if tensor.shape == (d, d) and (k != d or d == 1):
-        return [Component(tensor, False)] * k
-    return [Component(torch.diag_embed(row.expand(d)), False) for row in tensor.reshape(k, -1)]
-
-
-def _parts(left, right, first, second, rows, columns) -> torch.Tensor:
-    """Covariance parts (P,) with their graph."""
-    pairs = np.stack((rows, columns), axis=1)
-    if first[0].tensor.is_cuda:
-        factors = [c.factor for c in first], [c.factor for c in second]
-        values = device.parts(torch, *factors, pairs).tolist()
-    else:
-        parts = PairParts(left, right, np.dtype(np.float64), None)
-        values = parts.evaluate(rows, columns).tolist()
-    return torch.stack(
-        [
-            _Part.apply(first[a].tensor, second[b].tensor, first[a], second[b], value)
-            for (a, b), value in zip(pairs.tolist(), values, strict=True)
-        ]
-    )
+def _tensor(array: Any) -> torch.Tensor:
+    """Return the memory of an array as a tensor."""
+    return array if _arrays.is_tensor(array) else torch.from_dlpack(array)
