@@ -103,7 +103,12 @@ class OverfitTest(Result):
         """
         from ..plotting.nearest import overfit_figure
 
-        return overfit_figure(self, width)
+        title = (
+            f"gap {self.gap:+.3g}, KS p {self.ks_pvalue:.2g}, permutation p "
+            f"{self.permutation_pvalue:.2g}"
+        )
+        errors = (self.train.mse, self.validation.mse, self.planted.mse)
+        return overfit_figure(*errors, title=title, width=width)
 
 
 def mre_gap(train: Any, validation: Any) -> float:

@@ -221,7 +221,8 @@ class NearestResult(Result):
         """
         from ..plotting.nearest import nearest_figure
 
-        return nearest_figure(self, X, n_images, width)
+        found = (self.reconstruction, self.mse)
+        return nearest_figure(X, *found, finished=self.finished, n_images=n_images, width=width)
 
 
 def join(first: NearestResult, second: NearestResult, rows: np.ndarray) -> NearestResult:

@@ -269,7 +269,17 @@ class GoofScore(Result):
         """
         from ..plotting.nearest import score_figure
 
-        return score_figure(self, n_images, width)
+        return score_figure(
+            self.targets,
+            self.nearest.reconstruction,
+            self.nearest.mse,
+            self.planted.mse,
+            history=self.nearest.history,
+            planted_history=self.planted.nearest.history,
+            finished=self.nearest.finished,
+            n_images=n_images,
+            width=width,
+        )
 
 
 _FIGURES = ("mse", "median", "rms", "mean", "relative")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..plotting.curves import Curve, curves
 
 if TYPE_CHECKING:
     import xarray
@@ -14,63 +15,6 @@ if TYPE_CHECKING:
 # A peak rises, and a dip falls, by this factor against the curve on both sides of it.
 PROMINENCE = 1.1
 _TIE = 1e-9
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One metric of one problem over the latent dimension; ``values`` is (n_latent_dims, n_trials).
-
-    ``n_supervised`` is None where it plays no part. Latent dimensions without any finished trial
-    are left out, so every row of ``values`` holds at least one number.
-    """
-
-    problem: str
-    n_supervised: int | None
-    latent_dims: np.ndarray
-    values: np.ndarray
-
-    def quantile(self, q: float) -> np.ndarray:
-        """Return a quantile over the finished trials, one per latent dimension."""
-        return np.nanquantile(self.values, q, axis=1)
-
-
-def curves(dataset: xarray.Dataset, metric: str) -> list[Curve]:
-    """Return the curves of a sweep in its order, the unsupervised one once."""
-    import xarray
-
-    if not isinstance(dataset, xarray.Dataset):
-        raise TypeError(
-            "dataset must be the xarray.Dataset that fastgen.linear.sweep returns, got "
-            f"{type(dataset).__name__}"
-        )
-    needed = ("problem", "n_supervised", "latent_dim", "trial")
-    missing = [name for name in (metric, *needed) if name not in dataset.variables]
-    if missing:
-        raise ValueError(
-            "dataset must be the result of fastgen.linear.sweep, but it lacks " + ", ".join(missing)
-        )
-    array = dataset[metric]
-    array = array.expand_dims([name for name in needed if name not in array.dims])
-    array = array.transpose(*needed).sortby("latent_dim")
-    found = []
-    for i, problem in enumerate(array.problem.values.tolist()):
-        for j, n_pairs in enumerate(array.n_supervised.values.tolist()):
-            unsupervised = problem == "unsupervised"
-            if unsupervised and j:
-                continue
-            values = np.asarray(array[i, j], dtype=np.float64)
-            kept = ~np.isnan(values).all(axis=1)
-            if not kept.any():
-                raise ValueError(f"dataset holds no finished trial of {problem!r} to summarise")
-            found.append(
-                Curve(
-                    problem=str(problem),
-                    n_supervised=None if unsupervised else int(n_pairs),
-                    latent_dims=array.latent_dim.values[kept].astype(np.int64),
-                    values=values[kept],
-                )
-            )
-    return found
 
 
 def summarize(dataset: xarray.Dataset) -> list[dict[str, Any]]:

@@ -205,7 +205,9 @@ class WaMResult:
         """
         from ..plotting.transport import transport_figure
 
-        return transport_figure(self, _validate.number(width, "width", minimum=1.0))
+        floor = "" if self.floor is None else f", floor {self.floor:.4g}"
+        title = f"WaM$^2$ {self.wam2:.4g}{floor}, FID {self.fid:.4g}"
+        return transport_figure(self.plan, self.component_contributions, title=title, width=width)
 
 
 def wam(

@@ -1,6 +1,7 @@
-"""Figures for papers, without pyplot: nothing global changes and no window opens.
+"""Figures for papers and notebooks, without pyplot: nothing global changes and no window opens.
 
-Names load when first used; matplotlib is imported then.
+Arrays and Datasets go in, a figure comes out; `save_figure` writes it to a file. Names load when
+first used; matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ from .._lazy import attach
 _HOMES = {
     "SUFFIXES": "style",
     "density_figure": "densities",
+    "nearest_figure": "nearest",
+    "overfit_figure": "nearest",
     "plane_figure": "plane",
     "save_figure": "style",
+    "score_figure": "nearest",
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
+    "transport_figure": "transport",
 }
 
 __all__ = [
     "SUFFIXES",
     "density_figure",
+    "nearest_figure",
+    "overfit_figure",
     "plane_figure",
     "save_figure",
+    "score_figure",
     "study_figure",
     "sweep_figure",
     "theory_figure",
+    "transport_figure",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _validate
+from . import style
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["plane_figure"]
 
 _LABELS = {
     "supervised_error": r"$\mathrm{E}\,\|z - W^T x_S\|^2$",
@@ -21,13 +20,16 @@ _LABELS = {
     "objective": "objective at the solution",
 }
 _NEEDED = ("n_observed", "supervision", "orthonormality_slack", "trial")
-_STYLES = ((0, (1, 1)), (0, (4, 1.2)), (0, (6, 1.2, 1, 1.2)), (0, (6, 1, 1, 1, 1, 1)), "-")
-_TEXT, _SMALL = 8, 7
-_NARROW = 5.0
+# The last slack, the loosest, is solid.
+_LINES = (style.DOTTED, style.DASHED, style.DASHDOT, style.DASHDOTDOT, style.SOLID)
 
 
 def plane_figure(
-    dataset: xarray.Dataset, *, metric: str = "supervised_error", width: float = 7.0
+    dataset: xarray.Dataset,
+    *,
+    metric: str = "supervised_error",
+    title: str | None = None,
+    width: float = 7.0,
 ) -> Figure:
     """Draw errors over the number of observed coordinates: a panel per supervision level.
 
@@ -38,12 +40,15 @@ def plane_figure(
     Parameters
     ----------
     dataset : xarray.Dataset
-        Result of :func:`fastgen.linear.subspace_sweep`.
+        Result of `fastgen.linear.subspace_sweep`.
     metric : {"supervised_error", "unsupervised_error", "objective"}
         On a logarithmic axis shared by all panels. Levels at which it is not defined are left out:
         the supervised error at supervision 0.
+    title : str, optional
+        Title of the figure.
     width : float, default 7.0
-        Width in inches. Below 5, for one column of a paper, the panels are one above the other.
+        Width in inches, at least 1. Below 5, for one column of a paper, the panels are one above
+        the other.
 
     Returns
     -------
@@ -65,32 +70,30 @@ def plane_figure(
     >>> [axes.get_title("left") for axes in plane_figure(plane).axes]
     ['supervision 0.5', 'supervision 1']
     """
-    from matplotlib.figure import Figure
-
     _validate.one_of(metric, "metric", tuple(_LABELS))
-    width = _validate.number(width, "width", minimum=1.0)
+    width = style.checked_width(width)
     values = _array(dataset, metric)
     levels = values.supervision.values
-    n_columns = 1 if width < _NARROW else min(len(levels), 4 if len(levels) != 4 else 2)
+    n_columns = 1 if width < style.NARROW else min(len(levels), 4 if len(levels) != 4 else 2)
     n_rows = -(-len(levels) // n_columns)
-    if n_columns == 1 and width >= _NARROW:
+    if n_columns == 1 and width >= style.NARROW:
         width *= 0.6
-    figure = Figure(figsize=(width, 2.1 * n_rows + 0.5), layout="constrained")
+    figure = style.figure(width, 2.1 * n_rows + 0.5)
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
     n_samples = dataset.attrs.get("n_samples")
     for axes, level in zip(panels.ravel(), levels, strict=False):
         _draw(axes, values.sel(supervision=level), n_samples)
-        axes.set_title(f"supervision {level:g}", fontsize=_TEXT, loc="left")
+        axes.set_title(f"supervision {level:g}", fontsize=style.TEXT, loc="left")
     for axes in panels.ravel()[len(levels) :]:
         axes.remove()
-    last = panels.ravel()[: len(levels)][-n_columns:]
-    for axes in last:
-        axes.set_xlabel("observed coordinates $p$", fontsize=_TEXT)
+    for axes in panels.ravel()[: len(levels)][-n_columns:]:
+        style.name_axes(axes, "observed coordinates $p$")
         axes.tick_params(labelbottom=True)
     for axes in panels[:, 0]:
-        axes.set_ylabel(_LABELS[metric], fontsize=_TEXT)
+        style.name_axes(axes, y=_LABELS[metric])
     _limits(panels[0, 0], values)
     _legend(figure, values.orthonormality_slack.values, n_columns)
+    style.put_title(figure, title)
     return figure
 
 
@@ -113,7 +116,7 @@ def _array(dataset: xarray.Dataset, metric: str) -> xarray.DataArray:
     array = array.expand_dims([name for name in _NEEDED if name not in array.dims])
     array = array.transpose(*_NEEDED).sortby(list(_NEEDED[:3]))
     array = array.where(array > 1e-12 * array.max())  # what a logarithmic axis can show
-    array = array.isel(supervision=(~np.isnan(array)).any(["n_observed", *_NEEDED[2:]]).values)
+    array = array.isel(supervision=array.notnull().any(["n_observed", *_NEEDED[2:]]).values)
     if array.size == 0:
         raise ValueError(
             f"dataset has no level of supervision at which {metric!r} is defined; "
@@ -132,32 +135,20 @@ def _draw(axes: Axes, values: xarray.DataArray, n_samples: int | None) -> None:
             continue
         lower, median, upper = np.nanquantile(trials[seen], (0.25, 0.5, 0.75), axis=1)
         look = _look(rank, len(slacks))
-        axes.fill_between(
-            ps[seen], lower, upper, color=look["color"], alpha=0.13, linewidth=0, zorder=2
-        )
-        axes.plot(
-            ps[seen],
-            median,
-            **look,
-            marker="o" if seen.sum() == 1 else None,
-            markersize=3,
-            zorder=3 + 0.01 * rank,
-            label=_name(slack),
-        )
+        style.draw_band(axes, ps[seen], lower, upper, look["color"], opacity=0.13)
+        style.draw_curve(axes, ps[seen], median, **look, zorder=3 + 0.01 * rank, label=_name(slack))
     axes.set_yscale("log")
-    axes.tick_params(which="both", labelsize=_SMALL, width=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_linewidth(0.6)
+    style.frame(axes)
     left, right = axes.get_xlim()
     if n_samples is not None and left <= n_samples <= right:
-        axes.axvline(n_samples, color="0.5", linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
+        style.draw_pole(axes, n_samples)
         axes.annotate(
             f"$n = {n_samples}$",
             (n_samples, 1),
-            (2, -_SMALL),
+            (2, -style.SMALL),
             xycoords=axes.get_xaxis_transform(),
             textcoords="offset points",
-            fontsize=_SMALL,
+            fontsize=style.SMALL,
             color="0.2",
         )
 
@@ -176,14 +167,14 @@ def _limits(axes: Axes, values: xarray.DataArray) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _look(rank: int, count: int) -> dict:
-    """Return an ordered, colour-blind safe shade and a style that also tells grey prints apart."""
+def _look(rank: int, count: int) -> dict[str, Any]:
+    """Return an ordered, color-blind safe shade and a style that also tells gray prints apart."""
     from matplotlib import colormaps
 
     place = 0.88 * rank / max(count - 1, 1)
     return {
         "color": colormaps["viridis"](place),
-        "linestyle": _STYLES[(rank - count) % len(_STYLES)],
+        "linestyle": _LINES[(rank - count) % len(_LINES)],
         "linewidth": 1.3,
     }
 
@@ -199,16 +190,12 @@ def _legend(figure: Figure, slacks: np.ndarray, n_columns: int) -> None:
         Line2D([], [], label=_name(slack), **_look(rank, len(slacks)))
         for rank, slack in enumerate(slacks)
     ]
-    figure.legend(
+    style.draw_legend(
+        figure,
         handles=looks,
         title=r"orthonormality slack $\alpha$"
         + ("\n" if n_columns == 1 else ": ")
         + r"singular values of $W$ in $[\max(0, 1 - \alpha),\,1 + \alpha]$",
-        title_fontsize=_SMALL,
-        loc="outside lower center",
         ncols=min(len(slacks), 3 if n_columns == 1 else 8),
-        fontsize=_SMALL,
-        frameon=False,
         handlelength=3,
-        columnspacing=1.4,
     )

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from fastgen import plotting
 from fastgen.linear import SpikedGaussian, sweep, theory
@@ -216,78 +217,55 @@ def test_nothing_global(two):
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize(
-    ("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")]
-)
-def test_save(two, tmp_path, suffix, magic):
-    path = tmp_path / f"figure{suffix}"
-    path.write_text("old")
-    before = dict(matplotlib.rcParams)
-    plotting.save_figure(plotting.sweep_figure(two), path)
-    assert path.read_bytes().startswith(magic)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    assert dict(matplotlib.rcParams) == before
-    reference = tmp_path / "reference"
-    reference.touch()
-    assert path.stat().st_mode == reference.stat().st_mode
+def test_in_a_panel_of_the_user(many):
+    figure = Figure(layout="constrained")
+    left, right = figure.subplots(1, 2)
+    right.plot([1, 2])
+    labels = {"unsupervised": "PCA", "pseudo_supervised": "made up"}
+    assert plotting.sweep_figure(many, ax=left, labels=labels, title="digits") is figure
+    assert len(right.lines) == 1
+    assert left.get_title() == "digits"
+    shown = [text.get_text() for text in left.get_legend().get_texts()]
+    assert shown[:4] == ["PCA", "made up", "ridge", "procrustes"]
+    np.testing.assert_allclose(
+        lines(left, "unsupervised")[0].get_ydata(),
+        many.w2.sel(problem="unsupervised").isel(n_supervised=0).median("trial"),
+    )
+    assert not figure.legends
+    nested = Figure().subfigures(1, 2)[0].subplots()
+    assert plotting.sweep_figure(many, ax=nested) is not figure
 
 
-def test_save_through_a_link(two, tmp_path):
-    (tmp_path / "real").mkdir()
-    link = tmp_path / "link.svg"
-    link.symlink_to(tmp_path / "real" / "figure.svg")
-    plotting.save_figure(plotting.sweep_figure(two), link)
-    assert link.is_symlink()
-    assert (tmp_path / "real" / "figure.svg").read_bytes().startswith(b"<?xml")
+def test_a_title_stands_clear_of_the_marks(many):
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    plotting.sweep_figure(many, ax=axes, title="a title that is longer than all the marks")
+    alone = plotting.sweep_figure(many, title="a title that is longer than all the marks")
+    for drawn, title in ((figure, axes.title), (alone, alone._suptitle)):
+        drawn.draw_without_rendering()
+        box = title.get_window_extent()
+        for panel in drawn.axes:
+            marks = [text.get_window_extent() for text in panel.texts if text.get_text()]
+            assert not any(box.overlaps(mark) for mark in marks)
 
 
-def test_failed_save_leaves_nothing(two, tmp_path, monkeypatch):
-    figure = plotting.sweep_figure(two)
-    (tmp_path / "kept.png").write_text("old")
-
-    def half(path, **options):
-        path.write_bytes(b"half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(figure, "savefig", half)
-    with pytest.raises(OSError, match="no space left"):
-        plotting.save_figure(figure, tmp_path / "kept.png")
-    assert [p.name for p in tmp_path.iterdir()] == ["kept.png"]
-    assert (tmp_path / "kept.png").read_text() == "old"
+def test_the_gain_alone(two):
+    (axes,) = plotting.sweep_figure(two, metric="gain").axes
+    assert "gain" in axes.get_ylabel()
+    assert lines(axes, "exact mean")
+    with pytest.raises(ValueError, match="dataset has no supervised problem"):
+        plotting.sweep_figure(two.sel(problem=["unsupervised"]), metric="gain")
 
 
-def test_save_where_it_cannot(two, tmp_path):
-    figure = plotting.sweep_figure(two)
-    with pytest.raises(ValueError, match=r"must end in \.png, \.pdf, \.svg.*'figure\.gif'"):
-        plotting.save_figure(figure, "figure.gif")
-    with pytest.raises(FileNotFoundError, match=r"folder .* does not exist"):
-        plotting.save_figure(figure, tmp_path / "missing" / "figure.png")
-    assert not list(tmp_path.iterdir())
+def test_labels_and_panels_are_checked(two):
+    with pytest.raises(ValueError, match=r"labels must be one of .* did you mean 'unsupervised'"):
+        plotting.sweep_figure(two, labels={"unsupervized": "PCA"})
+    with pytest.raises(TypeError, match="labels must map names of problems to texts, got list"):
+        plotting.sweep_figure(two, labels=["PCA"])
+    with pytest.raises(TypeError, match=r"ax must be one matplotlib\.axes\.Axes, got ndarray"):
+        plotting.sweep_figure(two, ax=Figure().subplots(1, 2))
 
 
-def test_theory_figure_draws_what_theory_says():
-    figure = plotting.theory_figure(10, [1, 30], effective_rank=5.0)
-    gain, spread, steps = (axes.lines for axes in figure.axes)
-    ks = np.arange(1, 31)
-    for line, values in (
-        (gain[0], theory.expected_gain(10, ks)),
-        (gain[1], theory.asymptotic_gain(ks / 10)),
-        (spread[0], np.sqrt(theory.gain_variance(10, ks, 5.0))),
-        (steps[0], theory.training_steps(10, ks)),
-    ):
-        np.testing.assert_array_equal(line.get_xdata(), ks)
-        finite = np.isfinite(values)
-        assert not finite.all()
-        np.testing.assert_array_equal(line.get_ydata()[finite], values[finite])
-        assert np.isnan(line.get_ydata()[~finite]).all()
-    for axes in figure.axes:
-        assert axes.get_yscale() == "log"
-
-
-def test_theory_figure_refuses():
-    with pytest.raises(ValueError, match="n must be at least 1"):
-        plotting.theory_figure(0, [1, 2])
-    with pytest.raises(ValueError, match="latent_dims must be positive integers"):
-        plotting.theory_figure(5, [0, 2])
-    with pytest.raises(ValueError, match="effective_rank must be at least 1"):
-        plotting.theory_figure(5, [1, 20], effective_rank=0.5)
+def test_further_dimensions_are_named(two):
+    with pytest.raises(ValueError, match=r"got alpha too; .* dataset\.isel\(alpha=0\)"):
+        plotting.sweep_figure(two.expand_dims(alpha=[0.1, 0.2]))
