@@ -9,6 +9,16 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "BigGANDiscriminator": "biggan",
+    "BigGANGenerator": "biggan",
+    "DCGANDiscriminator": "dcgan",
+    "DCGANGenerator": "dcgan",
+    "MLPDiscriminator": "mlp",
+    "MLPGenerator": "mlp",
+    "R3Discriminator": "r3",
+    "R3Generator": "r3",
+    "ResNetDiscriminator": "resnet",
+    "ResNetGenerator": "resnet",
     "MixtureNorm1d": "mixture_norm",
     "MixtureNorm2d": "mixture_norm",
     "convert_batchnorm": "mixture_norm",
@@ -17,8 +27,18 @@ _MODULES = {
 }
 
 __all__ = [
+    "BigGANDiscriminator",
+    "BigGANGenerator",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "MLPDiscriminator",
+    "MLPGenerator",
     "MixtureNorm1d",
     "MixtureNorm2d",
+    "R3Discriminator",
+    "R3Generator",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
     "convert_batchnorm",
     "read_weights",
     "write_weights",
