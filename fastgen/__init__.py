@@ -18,10 +18,11 @@ from types import ModuleType
 from ._show_versions import show_versions
 from ._version import __version__
 
-_SUBMODULES = ("goof", "linear", "metrics", "mixture", "networks", "plotting")
+_SUBMODULES = ("gan", "goof", "linear", "metrics", "mixture", "networks", "plotting")
 
 __all__ = [
     "__version__",
+    "gan",
     "goof",
     "linear",
     "metrics",

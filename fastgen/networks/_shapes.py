@@ -34,7 +34,7 @@ def levels(size: int) -> tuple[int, int]:
     if not (SMALLEST <= size <= LARGEST and 4 <= base <= 7):
         raise ValueError(
             f"image_shape must have a size of 4, 5, 6 or 7 times a power of two, from "
-            f"{SMALLEST} to {LARGEST} (such as 8, 16, 28, 32, 64), got {size}; pad, crop or resize the images"
+            f"{SMALLEST} to {LARGEST} (such as 8, 16, 28, 32, 64), got {size}; resize them"
         )
     return base, count
 

@@ -266,7 +266,7 @@ class SpectralDownBlock(nn.Module):
         return functional.avg_pool2d(h, 2) + self.skip(functional.avg_pool2d(x, 2))
 
 
-def _spectral(layer: nn.Module) -> nn.Module:
+def _spectral(layer: nn.Conv2d | nn.Linear | nn.Embedding) -> nn.Module:
     """Draw orthogonal weights, as the paper does, and hold their spectral norm at one."""
     nn.init.orthogonal_(layer.weight)
     return spectral_norm(layer)
