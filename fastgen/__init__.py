@@ -8,6 +8,8 @@
     features of images.
 ``mixture``
     Gaussian and nonparametric mixtures, as scikit-learn's estimators.
+``gan``
+    Ensembles of generators under one sharing knob, and how they are trained.
 ``goof``
     The nearest point that a generator can produce to each data point, and scores made of it.
 ``networks``
@@ -33,6 +35,7 @@ _HOMES = {"__version__": "_version", "show_versions": "_show_versions"}
 
 __all__ = [
     "__version__",
+    "gan",
     "goof",
     "linear",
     "metrics",
@@ -45,5 +48,5 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     _HOMES,
-    submodules=("goof", "linear", "metrics", "mixture", "networks", "plotting"),
+    submodules=("gan", "goof", "linear", "metrics", "mixture", "networks", "plotting"),
 )

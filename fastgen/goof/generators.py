@@ -332,13 +332,16 @@ def _device(device: Any) -> torch.device:
 
 
 def _latent_shape(call: Any, latent_dim: Any, cond: Any) -> tuple[int, ...]:
-    """Return the shape of one latent, from the argument or from the first layer."""
+    """Return the shape of one latent: as given, as the network says, or of its first layer."""
     import torch
 
     remedy = "pass latent_dim=k, or latent_dim=(k, 1, 1) for latents with spatial axes"
     if isinstance(latent_dim, tuple | list):
         return tuple(_validate.integer(size, "latent_dim") for size in latent_dim)
     first = None
+    own = getattr(call, "latent_dim", None) if isinstance(call, torch.nn.Module) else None
+    if isinstance(own, int) and latent_dim in (None, own):
+        return (own,)
     if isinstance(call, torch.nn.Module):
         first = next(
             (m for m in call.modules() if next(m.parameters(False), None) is not None), None

@@ -8,6 +8,16 @@ from __future__ import annotations
 from .._lazy import attach
 
 _HOMES = {
+    "BigGANDiscriminator": "biggan",
+    "BigGANGenerator": "biggan",
+    "DCGANDiscriminator": "dcgan",
+    "DCGANGenerator": "dcgan",
+    "MLPDiscriminator": "mlp",
+    "MLPGenerator": "mlp",
+    "R3Discriminator": "r3",
+    "R3Generator": "r3",
+    "ResNetDiscriminator": "resnet",
+    "ResNetGenerator": "resnet",
     "MixtureNorm1d": "mixture_norm",
     "MixtureNorm2d": "mixture_norm",
     "convert_batchnorm": "mixture_norm",
@@ -16,11 +26,21 @@ _HOMES = {
 }
 
 __all__ = [
+    "BigGANDiscriminator",
+    "BigGANGenerator",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "MLPDiscriminator",
+    "MLPGenerator",
     "MixtureNorm1d",
     "MixtureNorm2d",
+    "R3Discriminator",
+    "R3Generator",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
     "convert_batchnorm",
     "read_weights",
     "write_weights",
 ]
 
-__getattr__, __dir__ = attach(__name__, _HOMES, needs={"mixture_norm": "torch"})
+__getattr__, __dir__ = attach(__name__, _HOMES, needs=dict.fromkeys(_HOMES.values(), "torch"))

@@ -1,0 +1,27 @@
+"""Generative adversarial networks: one, mixtures of many, and what lies between.
+
+Names load when first used; torch is imported then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Ensemble": "ensemble",
+}
+
+__all__ = [
+    "Ensemble",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
