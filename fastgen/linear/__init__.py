@@ -1,13 +1,15 @@
-"""Linear generative models in closed form: how they generalise as the latent space grows.
+"""Linear generative models in closed form: how they generalize as the latent space grows.
 
 ``sweep`` computes the errors of unsupervised and pseudo-supervised linear GANs over the latent
-dimension, ``theory`` the expectations that are known exactly.
+dimension, ``theory`` the expectations that are known exactly, ``subspace_sweep`` the errors of
+subspace fits that are partly regressions.
 """
 
 from . import theory
 from .estimators import LinearGAN
 from .models import SpikedGaussian
-from .subspace import SubspaceFit, subspace_sweep
+from .plane import subspace_sweep
+from .subspace import SubspaceFit
 from .summary import format_table, summarize
 from .sweep import sweep
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .problems import is_paired
+
 if TYPE_CHECKING:
     import xarray
 
@@ -55,17 +57,17 @@ def curves(dataset: xarray.Dataset, metric: str) -> list[Curve]:
     found = []
     for i, problem in enumerate(array.problem.values.tolist()):
         for j, n_pairs in enumerate(array.n_supervised.values.tolist()):
-            unsupervised = problem == "unsupervised"
-            if unsupervised and j:
+            paired = is_paired(problem)
+            if j and not paired:
                 continue
             values = np.asarray(array[i, j], dtype=np.float64)
             kept = ~np.isnan(values).all(axis=1)
             if not kept.any():
-                raise ValueError(f"dataset holds no finished trial of {problem!r} to summarise")
+                raise ValueError(f"dataset holds no finished trial of {problem!r} to summarize")
             found.append(
                 Curve(
                     problem=str(problem),
-                    n_supervised=None if unsupervised else int(n_pairs),
+                    n_supervised=int(n_pairs) if paired else None,
                     latent_dims=array.latent_dim.values[kept].astype(np.int64),
                     values=values[kept],
                 )
@@ -81,7 +83,7 @@ def summarize(dataset: xarray.Dataset) -> list[dict[str, Any]]:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Result of :func:`fastgen.linear.sweep`, with dimensions (problem, n_supervised, latent_dim,
+        Result of `fastgen.linear.sweep`, with dimensions (problem, n_supervised, latent_dim,
         trial). NaN, an unfinished trial, is ignored.
 
     Returns
@@ -137,7 +139,7 @@ def _row(curve: Curve) -> dict[str, Any]:
     def at(index: int | None) -> tuple[int | None, float | None]:
         return (None, None) if index is None else (int(ks[index]), float(median[index]))
 
-    row = {
+    row: dict[str, Any] = {
         "problem": curve.problem,
         "n_supervised": curve.n_supervised,
         "n_trials": int((~np.isnan(curve.values)).any(axis=0).sum()),
@@ -185,12 +187,12 @@ _COLUMNS = {
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Text table of the rows of :func:`summarize`.
+    """Text table of the rows of `summarize`.
 
     Parameters
     ----------
     rows : sequence of mapping
-        What :func:`summarize` returns.
+        What `summarize` returns.
 
     Returns
     -------
