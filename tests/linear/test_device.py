@@ -15,6 +15,7 @@ from fastgen import _arrays
 from fastgen._dispatch import linear as kernels
 from fastgen.linear import sweep
 from fastgen.linear.device import batch
+from fastgen.linear.device.run import run_trials
 from fastgen.linear.host.trial import Trial
 from fastgen.linear.options import METRICS, Options
 from fastgen.linear.problems import PROBLEMS
@@ -34,9 +35,8 @@ def engine(request):
 
 def run(draws, ks, n_pairs, names, dtype, **device):
     draws = [(*draw, None) for draw in draws]
-    return run.run_trials(
-        draws, ks, n_pairs, [PROBLEMS[name] for name in names], Options(dtype=dtype), **device
-    )
+    problems = [PROBLEMS[name] for name in names]
+    return run_trials(draws, ks, n_pairs, problems, Options(dtype=dtype), **device)
 
 
 def on_cpu(draws, ks, n_pairs, names=NAMES):
