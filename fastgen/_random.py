@@ -60,7 +60,7 @@ def generator(random_state: Any) -> np.random.Generator:
     return np.random.default_rng(seed_sequence(random_state))
 
 
-def to_text(entropy: int | Sequence[int]) -> str:
+def to_text(entropy: int | Sequence[int] | None) -> str:
     """Write the entropy of a seed as text: it has 128 bits, more than JSON and netCDF carry."""
     return ",".join(map(str, entropy)) if isinstance(entropy, Sequence) else str(entropy)
 

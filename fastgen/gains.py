@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,7 +11,6 @@ __all__ = [
     "asymptotic_gain",
     "condition_number",
     "expected_gain",
-    "gain_curve",
     "gain_variance",
     "ridge_gain",
     "spectrum_edges",
@@ -58,7 +59,7 @@ def expected_gain(n: ArrayLike, k: ArrayLike) -> np.ndarray | float:
     >>> expected_gain(20, [5, 19, 20, 41, 400])
     array([0.35714286,        inf,        inf, 1.        , 0.05277045])
     """
-    n, k = _counts(n, "n"), _counts(k, "k")
+    n, k = counts(n, "n"), counts(k, "k")
     n, k = np.broadcast_arrays(n, k)
     gain = np.full(n.shape, np.inf)
     below, above = k <= n - 2, k >= n + 2
@@ -68,7 +69,7 @@ def expected_gain(n: ArrayLike, k: ArrayLike) -> np.ndarray | float:
 
 
 def asymptotic_gain(ratio: ArrayLike) -> np.ndarray | float:
-    """Return the limit of :func:`expected_gain` for many pairs.
+    """Return the limit of `expected_gain` for many pairs.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def asymptotic_gain(ratio: ArrayLike) -> np.ndarray | float:
     >>> asymptotic_gain([0.5, 1.0, 2.0])
     array([ 1., inf,  1.])
     """
-    ratio = _positive(ratio, "ratio")
+    ratio = positive(ratio, "ratio")
     with np.errstate(divide="ignore"):
         gain = np.where(ratio < 1, ratio, 1.0) / np.abs(1 - ratio)
     return gain if gain.ndim else float(gain)
@@ -100,9 +101,9 @@ def asymptotic_gain(ratio: ArrayLike) -> np.ndarray | float:
 def ridge_gain(n: ArrayLike, k: ArrayLike, ridge: ArrayLike) -> np.ndarray | float:
     r"""Return the expected gain of the ridge generator in the limit of large n and k.
 
-    The generator minimises ``||X - G Z||^2 / n + ridge ||G||^2`` over pairs with latents drawn
+    The generator minimizes ``||X - G Z||^2 / n + ridge ||G||^2`` over pairs with latents drawn
     independently of the data. Its gain is, given X, the mean of
-    ``||Z^T (Z Z^T + n ridge I)^-1||^2``: finite at k = n, where :func:`expected_gain` is not.
+    ``||Z^T (Z Z^T + n ridge I)^-1||^2``: finite at k = n, where `expected_gain` is not.
 
     Parameters
     ----------
@@ -134,60 +135,17 @@ def ridge_gain(n: ArrayLike, k: ArrayLike, ridge: ArrayLike) -> np.ndarray | flo
     >>> ridge_gain(20, [5, 20, 100], 0.1).round(3)
     array([0.244, 1.14 , 0.235])
     """
-    n, k, r = np.broadcast_arrays(_counts(n, "n"), _counts(k, "k"), _positive(ridge, "ridge"))
+    n, k, r = np.broadcast_arrays(counts(n, "n"), counts(k, "k"), positive(ridge, "ridge"))
     ratio = k / n
     root = np.sqrt((1 - ratio + r) ** 2 + 4 * ratio * r)
     gain = 2 * ratio / (root * (1 + ratio + r + root))
     return gain if gain.ndim else float(gain)
 
 
-def gain_curve(
-    problem: str, n: int, latent_dims: ArrayLike, *, ridge: float = 0.1
-) -> tuple[np.ndarray, bool]:
-    """Return what is known of the mean gain of a problem of :func:`fastgen.linear.sweep`.
-
-    Parameters
-    ----------
-    problem : str
-        A name from :func:`fastgen.linear.sweep`.
-    n : int
-        Number of pairs.
-    latent_dims : array of int, shape (n_dims,)
-    ridge : float, default 0.1
-        As in the sweep, for "ridge".
-
-    Returns
-    -------
-    gain : ndarray, shape (n_dims,)
-        NaN where nothing is known. "constrained" and "lexicographic" are "pseudo_supervised" up to
-        ``latent_dims = n``; the gains of the others depend on the data.
-    exact : bool
-        Whether it is the exact mean (:func:`expected_gain`) or its limit (:func:`ridge_gain`).
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
-    Examples
-    --------
-    >>> from fastgen.linear.theory import gain_curve
-    >>> gain_curve("constrained", 10, [5, 10, 30])
-    (array([1.25,  inf,  nan]), True)
-    """
-    ks = np.atleast_1d(_counts(latent_dims, "latent_dims"))
-    if problem == "ridge" and ridge > 0:
-        return np.atleast_1d(ridge_gain(n, ks, ridge)), False
-    known = np.full(ks.shape, problem in ("pseudo_supervised", "ridge"))
-    if problem in ("constrained", "lexicographic"):
-        known = ks <= n
-    return np.where(known, expected_gain(n, ks), np.nan), True
-
-
 def gain_variance(n: ArrayLike, k: ArrayLike, effective_rank: ArrayLike) -> np.ndarray | float:
     r"""Return the relative variance of the gain over pseudo-latents, the data given.
 
-    ``Var(||G||^2) / E(||G||^2)^2`` for the generator of :func:`expected_gain`; infinite for
+    ``Var(||G||^2) / E(||G||^2)^2`` for the generator of `expected_gain`; infinite for
     |k - n| <= 3, where the second moment does not exist.
 
     Parameters
@@ -221,8 +179,8 @@ def gain_variance(n: ArrayLike, k: ArrayLike, effective_rank: ArrayLike) -> np.n
     >>> gain_variance(20, [21, 30, 200], 10.0).round(4)
     array([   inf, 0.0543, 0.0012])
     """
-    n, k = _counts(n, "n"), _counts(k, "k")
-    rank = _positive(effective_rank, "effective_rank")
+    n, k = counts(n, "n"), counts(k, "k")
+    rank = positive(effective_rank, "effective_rank")
     if (rank < 1).any():
         raise ValueError(f"effective_rank must be at least 1, got {effective_rank!r}")
     n, k, rank = np.broadcast_arrays(n, k, rank)
@@ -266,7 +224,7 @@ def condition_number(n: ArrayLike, k: ArrayLike) -> np.ndarray | float:
     >>> condition_number(20, [20, 60, 200]).round(1)
     array([ inf, 13.9,  3.7])
     """
-    n, k = np.broadcast_arrays(_counts(n, "n"), _counts(k, "k"))
+    n, k = np.broadcast_arrays(counts(n, "n"), counts(k, "k"))
     with np.errstate(divide="ignore"):
         out = ((np.sqrt(k) + np.sqrt(n)) / (np.sqrt(k) - np.sqrt(n))) ** 2
     return out if out.ndim else float(out)
@@ -276,7 +234,7 @@ def training_steps(n: ArrayLike, k: ArrayLike, reduction: float = 1e-3) -> np.nd
     """Return how many steps of gradient descent are enough to train on the pairs, in the limit.
 
     With the best constant step the distance to the solution shrinks at least by (c - 1) / (c + 1),
-    c the :func:`condition_number`: very large latent spaces train fast (Luzi, Dar and Baraniuk,
+    c the `condition_number`: very large latent spaces train fast (Luzi, Dar and Baraniuk,
     arXiv:2106.04003, announce the speed; that this is their argument is a reading).
 
     Parameters
@@ -336,20 +294,72 @@ def spectrum_edges(n: ArrayLike, d: ArrayLike) -> tuple:
     >>> spectrum_edges(100, 25)
     (0.25, 2.25)
     """
-    root = np.sqrt(_counts(d, "d") / _counts(n, "n"))
+    root = np.sqrt(counts(d, "d") / counts(n, "n"))
     lower, upper = (1 - root) ** 2, (1 + root) ** 2
     return (lower, upper) if np.ndim(root) else (float(lower), float(upper))
 
 
-def _positive(values: ArrayLike, name: str) -> np.ndarray:
+def positive(values: ArrayLike, name: str) -> np.ndarray:
+    """Return ``values`` as floats, refused unless positive and finite."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiu" or not (np.isfinite(array) & (array > 0)).all():
         raise ValueError(f"{name} must be positive and finite, got {values!r}")
     return array.astype(float)
 
 
-def _counts(values: ArrayLike, name: str) -> np.ndarray:
+def counts(values: ArrayLike, name: str) -> np.ndarray:
+    """Return ``values`` as integers, refused unless positive integers."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu" or (array < 1).any():
         raise ValueError(f"{name} must be positive integers, got {values!r}")
     return array.astype(np.int64)
+
+
+def _pairs(n: int, ks: np.ndarray, ridge: float) -> tuple[np.ndarray, bool]:
+    del ridge
+    return np.atleast_1d(expected_gain(n, ks)), True
+
+
+def _pairs_to_n(n: int, ks: np.ndarray, ridge: float) -> tuple[np.ndarray, bool]:
+    return np.where(ks <= n, _pairs(n, ks, ridge)[0], np.nan), True
+
+
+def _ridge(n: int, ks: np.ndarray, ridge: float) -> tuple[np.ndarray, bool]:
+    if ridge == 0:
+        return _pairs(n, ks, ridge)
+    return np.atleast_1d(ridge_gain(n, ks, ridge)), False
+
+
+# Mean gains that are known: (n, ks, ridge) -> the gains (n_k,), NaN where unknown, and whether they
+# are exact. A problem names its law; a sweep keeps the names, so that a figure needs no problem.
+LAWS: dict[str, Callable[[int, np.ndarray, float], tuple[np.ndarray, bool]]] = {
+    "pseudo_supervised": _pairs,
+    "pseudo_supervised up to n": _pairs_to_n,
+    "ridge": _ridge,
+}
+
+
+def law_curve(
+    law: str | None, n: int, latent_dims: ArrayLike, ridge: float
+) -> tuple[np.ndarray, bool]:
+    """Return the mean gains of a law, and whether they are exact or a limit.
+
+    Parameters
+    ----------
+    law : str or None
+        A key of `LAWS`; of any other nothing is known, and the gains are NaN.
+    n : int
+        Number of pairs.
+    latent_dims : array of int, shape (n_dims,)
+    ridge : float
+        Weight of the penalty, for "ridge".
+
+    Returns
+    -------
+    gain : ndarray, shape (n_dims,)
+    exact : bool
+    """
+    ks = np.atleast_1d(counts(latent_dims, "latent_dims"))
+    if law not in LAWS:
+        return np.full(ks.shape, np.nan), True
+    return LAWS[law](n, ks, ridge)

@@ -12,7 +12,7 @@ from .cluster import cluster
 from .errors import reported
 from .goof import goof
 from .metrics import fid, wam
-from .sweep import sweep
+from .sweep import SweepCommand, sweep
 
 app = typer.Typer(
     add_completion=False,
@@ -56,7 +56,7 @@ def info(
             typer.echo(f"{name}: {text}")
 
 
-app.command()(sweep)
+app.command(cls=SweepCommand)(sweep)
 app.command()(cluster)
 app.command()(fid)
 app.command()(wam)

@@ -1,12 +1,13 @@
-"""``fastgen sweep``."""
+"""``fastgen sweep``: the errors of linear generators over the latent dimension."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from . import data as data_
 from . import grammar, outputs
@@ -15,6 +16,26 @@ from .errors import reported
 
 if TYPE_CHECKING:
     import xarray
+
+_PROBLEMS = "Problems to solve, separated by commas; unsupervised is PCA."
+
+
+class SweepCommand(TyperCommand):
+    """The command, whose help lists the problems that are registered.
+
+    They are looked up when the help is asked for: reading them loads `fastgen.linear`, which no
+    other command should wait for.
+    """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from ..linear.problems import PROBLEMS
+
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.name == "problems":
+                parameter.help = f"{_PROBLEMS} There are {', '.join(PROBLEMS)}."
+        super().format_help(ctx, formatter)
+
 
 Data = Annotated[
     str,
@@ -41,14 +62,15 @@ Problems = Annotated[
     str,
     typer.Option(
         "--problems",
-        help="Of unsupervised, pseudo_supervised, ridge, procrustes, reduced_rank, free_latents, "
-        "lexicographic, penalized, constrained.",
+        help=_PROBLEMS,
     ),
 ]
 Trials = Annotated[int, typer.Option("--trials", help="Number of trials.")]
 Out = Annotated[str | None, typer.Option("--out", help="Write all values to this file, .nc.")]
 Plot = Annotated[str | None, typer.Option("--plot", help="Draw to this file, .png, .pdf or .svg.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Repeat a sweep.  [default: a new one]")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed, which repeats a sweep.  [default: a new one]")
+]
 Jobs = Annotated[int, typer.Option("--jobs", help="Trials in parallel; -1 is all cores.")]
 Store = Annotated[
     str | None,
@@ -64,6 +86,15 @@ Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Ridge = Annotated[float, typer.Option("--ridge", help="Penalty of ridge.")]
 Weight = Annotated[float, typer.Option("--weight", help="Weight of the pairs in penalized.")]
 Rank = Annotated[int | None, typer.Option("--rank", help="Largest rank of reduced_rank.")]
+Tol = Annotated[
+    float,
+    typer.Option(
+        "--tol", help="Iterative problems stop when a step gains at most this share of the rest."
+    ),
+]
+MaxIter = Annotated[
+    int, typer.Option("--max-iter", help="Largest number of steps of iterative problems.")
+]
 Precision = Annotated[str, typer.Option("--dtype", help="float64 or float32.")]
 Population = Annotated[
     float, typer.Option("--population-fraction", help="Share of the data that is the truth.")
@@ -100,6 +131,8 @@ def sweep(
     ridge: Ridge = 0.1,
     rank: Rank = None,
     weight: Weight = 10.0,
+    tol: Tol = 1e-9,
+    max_iter: MaxIter = 400,
     dtype: Precision = "float64",
     population_fraction: Population = 0.5,
     dim: Dim = None,
@@ -139,6 +172,8 @@ def sweep(
                 ridge=ridge,
                 rank=rank,
                 weight=weight,
+                tol=tol,
+                max_iter=max_iter,
                 n_jobs=jobs if dask is None else None,
                 device=device,
                 store=store,
@@ -146,7 +181,16 @@ def sweep(
                 dtype=_dtype(dtype),
                 population_fraction=population_fraction,
             )
+        if seed is None:
+            _tell_seed(result)
         _report(result, out, plot, as_json)
+
+
+def _tell_seed(result: xarray.Dataset) -> None:
+    """Print the seed that was drawn, unless the sweep of a store has none that is one number."""
+    entropy, spawn_key = result.attrs["seed_entropy"], result.attrs["seed_spawn_key"]
+    if entropy.isdigit() and not json.loads(spawn_key):
+        typer.echo(f"fastgen: seed {entropy}; --seed {entropy} repeats this sweep", err=True)
 
 
 def _dtype(name: str) -> str:

@@ -1,7 +1,8 @@
 """Linear generative models in closed form: how they generalize as the latent space grows.
 
 ``sweep`` computes the errors of unsupervised and pseudo-supervised linear GANs over the latent
-dimension, ``theory`` the expectations that are known exactly. Names load when first used.
+dimension, ``theory`` the expectations that are known exactly, ``subspace_sweep`` the errors of
+subspace fits that are partly regressions. Names load when first used.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _HOMES = {
     "SpikedGaussian": "models",
     "SubspaceFit": "subspace",
     "format_table": "summary",
-    "subspace_sweep": "subspace",
+    "subspace_sweep": "plane",
     "summarize": "summary",
     "sweep": "sweep",
 }

@@ -21,7 +21,7 @@ class ModelSource:
         if not hasattr(model, "sample") or not hasattr(type(model), "draw"):
             self._check(model)
         elif isinstance(model, SpikedGaussian):
-            model._check()
+            model.check()
         self.model = model
 
     @staticmethod
@@ -48,6 +48,7 @@ class ModelSource:
 
     @property
     def dim(self) -> int:
+        """Dimension d of the data."""
         if isinstance(self.model, SpikedGaussian):
             return self.model.dim
         return len(np.asarray(self.model.covariance_))
@@ -56,6 +57,7 @@ class ModelSource:
         """Any number of samples can be drawn."""
 
     def describe(self) -> str:
+        """Model and covariance, by which a store knows the data."""
         if isinstance(self.model, SpikedGaussian):
             return repr(self.model)
         covariance = np.ascontiguousarray(self.model.covariance_, dtype=np.float64)
@@ -83,17 +85,20 @@ class ArraySource:
     """Trials from the rows of an array, split at random into a training pool and a population."""
 
     def __init__(self, data: Any, population_fraction: float) -> None:
-        self.rows = _validate.data_matrix(data, "data", minimum_rows=4)
-        if not 0 < population_fraction < 1:
+        rows = _validate.data_matrix(data, "data", minimum_rows=4)
+        check_fraction(population_fraction)
+        if (rows == rows[0]).all():
             raise ValueError(
-                f"population_fraction must lie between 0 and 1, got {population_fraction}"
+                f"data must vary, got {len(rows)} identical rows: the covariance is zero"
             )
-        if (self.rows == self.rows[0]).all():
-            raise ValueError(
-                f"data must vary, got {len(self.rows)} identical rows: the covariance is zero"
-            )
-        population = round(population_fraction * len(self.rows))
-        self.n_population = min(max(population, 2), len(self.rows) - 2)
+        self._split(rows, population_fraction)
+
+    def _split(self, rows: Any, population_fraction: float) -> None:
+        """Keep the rows, and how many of them each trial makes its population."""
+        self.rows = rows
+        self.n_rows, self.dim = rows.shape
+        population = round(population_fraction * self.n_rows)
+        self.n_population = min(max(population, 2), self.n_rows - 2)
 
     def detached(self) -> tuple[ArraySource, np.ndarray]:
         """Return a copy without the rows, and the rows: schedulers ship a bare array once."""
@@ -107,20 +112,18 @@ class ArraySource:
         whole.rows = rows
         return whole
 
-    @property
-    def dim(self) -> int:
-        return self.rows.shape[1]
-
     def check_samples(self, n_samples: int) -> None:
-        pool = len(self.rows) - self.n_population
+        """Raise ValueError if the training pool holds fewer samples."""
+        pool = self.n_rows - self.n_population
         if n_samples > pool:
             raise ValueError(
-                f"n_samples must be at most {pool}, the training pool of {len(self.rows)} rows "
+                f"n_samples must be at most {pool}, the training pool of {self.n_rows} rows "
                 f"({self.n_population} are kept as the population), got {n_samples}; lower "
                 "n_samples or population_fraction"
             )
 
     def describe(self) -> str:
+        """Shape and digest, by which a store knows the data."""
         return f"array {self.rows.shape} sha256:{_digest(self.rows)}"
 
     def draw(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -137,6 +140,12 @@ class ArraySource:
             )
         chosen = order[self.n_population : self.n_population + n_samples]
         return factor, np.ascontiguousarray((self.rows[chosen] - mean).T)
+
+
+def check_fraction(population_fraction: float) -> None:
+    """Raise ValueError unless both parts of a split may hold rows."""
+    if not 0 < population_fraction < 1:
+        raise ValueError(f"population_fraction must lie between 0 and 1, got {population_fraction}")
 
 
 def _digest(array: np.ndarray) -> str:

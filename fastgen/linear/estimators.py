@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _validate
-from . import generators
-from .problems import Options, Trial
-
-PROBLEMS = (
-    "unsupervised",
-    "pseudo_supervised",
-    "ridge",
-    "procrustes",
-    "reduced_rank",
-    "free_latents",
-    "lexicographic",
-    "penalized",
-    "constrained",
-)
+from .. import _validate, _warnings
+from .host.trial import Trial
+from .options import Options
+from .problems import PROBLEMS, Generator, Problem
 
 
 class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -139,7 +127,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ValueError
             For an option out of its range, or X or Z that is not finite or of another shape.
         """
-        options, n_supervised = self._options()
+        problem, options, n_supervised = self._options()
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         n_supervised = len(X) if n_supervised is None else n_supervised
         if n_supervised > len(X):
@@ -149,7 +137,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         rng = check_random_state(self.random_state)
         k = self.latent_dim
         paired = np.zeros((len(X), k))
-        if self.problem != "unsupervised":
+        if problem.paired:
             Z = y if Z is None else Z
             if Z is None:
                 Z = rng.standard_normal((n_supervised, k))
@@ -159,40 +147,36 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         x = np.ascontiguousarray((X - self.mean_).T)
         starts = rng.standard_normal((k, len(x)))
         trial = Trial(np.eye(len(x)), x, np.ascontiguousarray(paired.T), options, starts)
-        if not x.any():
-            found = np.zeros((len(x), k))
-        else:
-            found = getattr(generators, self.problem)(trial, n_supervised)
-        closed = not isinstance(found, tuple)
-        self.components_, self.converged_, self.n_iter_ = (found, True, 1) if closed else found
+        found: Generator = np.zeros((len(x), k))
+        if x.any() and problem.generator is not None:
+            found = problem.generator(trial, n_supervised)
+        self.components_, self.converged_, self.n_iter_ = (
+            found if isinstance(found, tuple) else (found, True, 1)
+        )
         self._n_features_out = k
         if not self.converged_:
-            warnings.warn(
+            _warnings.warn(
                 f"{self.problem} did not converge in max_iter={self.max_iter} steps; raise "
                 "max_iter, or tol if a coarser generator will do",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 
-    def _options(self) -> tuple[Options, int | None]:
+    def _options(self) -> tuple[Problem, Options, int | None]:
         _validate.integer(self.latent_dim, "latent_dim")
-        _validate.one_of(self.problem, "problem", PROBLEMS)
-        rank = self.rank
-        if rank is not None:
-            _validate.integer(rank, "rank")
-        elif self.problem == "reduced_rank":
-            raise ValueError('problem="reduced_rank" needs rank, a positive integer, got None')
+        offered = tuple(name for name, problem in PROBLEMS.items() if problem.generator)
+        problem = PROBLEMS[_validate.one_of(self.problem, "problem", offered)]
+        options = Options(
+            ridge=self.ridge,
+            rank=self.rank,
+            weight=self.weight,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        problem.check(options, f'problem="{self.problem}"')
         if self.n_supervised is not None:
             _validate.integer(self.n_supervised, "n_supervised")
-        options = Options(
-            ridge=_validate.number(self.ridge, "ridge"),
-            rank=rank,
-            weight=_validate.number(self.weight, "weight"),
-            tol=_validate.number(self.tol, "tol"),
-            max_iter=_validate.integer(self.max_iter, "max_iter"),
-        )
-        return options, self.n_supervised
+        return problem, options, self.n_supervised
 
     def _latents(self, Z: Any, n_supervised: int) -> np.ndarray:
         Z = np.asarray(Z)

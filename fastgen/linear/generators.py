@@ -1,7 +1,8 @@
 """The generator itself, d x k, for every problem: what an estimator keeps.
 
-The sweeps never form it; these are the plain formulas, one solve each, in the notation of
-``problems`` (X (d, n), Z (k, n), pairs first).
+The sweeps never form it. These are the plain formulas, one solve each, for a trial with data
+X (d, n) and latents Z (k, n), the pairs first. Iterative problems return the generator, whether it
+converged and in how many steps.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import numpy as np
 import scipy.linalg
 
 from .host import semisupervised
-from .problems import RANK_TOLERANCE, Trial
+from .host.trial import Trial
+from .options import RANK_TOLERANCE
 
 
 def _pinv(z: np.ndarray) -> np.ndarray:
@@ -81,12 +83,12 @@ def lexicographic(trial: Trial, n_pairs: int) -> np.ndarray:
 
 
 def penalized(trial: Trial, n_pairs: int) -> tuple[np.ndarray, bool, int]:
-    """P3; the columns beyond those that count are zero."""
+    """Minimize the pair error and the Wasserstein distance together, by iteration."""
     return _from_axes(trial, n_pairs, trial.options.weight)
 
 
 def constrained(trial: Trial, n_pairs: int) -> tuple[np.ndarray, bool, int]:
-    """P4; the columns beyond those that count are zero."""
+    """Interpolate the pairs, and minimize the Wasserstein distance by what is left free."""
     if len(trial.z) <= n_pairs:
         return pseudo_supervised(trial, n_pairs), True, 1
     return _from_axes(trial, n_pairs, np.inf)
@@ -102,7 +104,7 @@ def _from_axes(trial: Trial, n_pairs: int, weight: float) -> tuple[np.ndarray, b
 
 
 def free_latents(trial: Trial, n_pairs: int) -> tuple[np.ndarray, bool, int]:
-    """P2 by alternation."""
+    """Alternate between the generator and the latents of the unpaired samples."""
     if n_pairs == trial.x.shape[1]:
         return pseudo_supervised(trial, n_pairs), True, 1
     g, _, converged, n_iter, columns = semisupervised.alternate(trial, len(trial.z), n_pairs)

@@ -27,8 +27,8 @@ class SpikedGaussian:
     noise_variance : float, default 0.1
         Variance of the noise in every coordinate, at least 0.
     random_state : int, numpy.random.Generator, SeedSequence or None
-        Fixes ``Theta``, which is drawn when first needed. :func:`fastgen.linear.sweep` draws a
-        fresh ``Theta`` in every trial (:meth:`draw`).
+        Fixes ``Theta``, which is drawn when first needed. `fastgen.linear.sweep` draws a
+        fresh ``Theta`` in every trial (`draw`).
 
     Attributes
     ----------
@@ -58,6 +58,7 @@ class SpikedGaussian:
         self.true_dim = true_dim
         self.noise_variance = noise_variance
         self.random_state = random_state
+        self._loadings: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return (
@@ -65,7 +66,8 @@ class SpikedGaussian:
             f"noise_variance={self.noise_variance})"
         )
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise TypeError or ValueError for a parameter out of its range."""
         _validate.integer(self.dim, "dim")
         _validate.integer(self.true_dim, "true_dim")
         _validate.number(self.noise_variance, "noise_variance")
@@ -81,7 +83,7 @@ class SpikedGaussian:
         -------
         SpikedGaussian
         """
-        self._check()
+        self.check()
         fresh = SpikedGaussian(self.dim, self.true_dim, self.noise_variance)
         theta = np.random.default_rng(random_state).standard_normal((self.dim, self.true_dim))
         fresh._loadings = theta / np.sqrt(self.true_dim)
@@ -90,8 +92,8 @@ class SpikedGaussian:
     @property
     def loadings_(self) -> np.ndarray:
         """``Theta``, of shape (dim, true_dim)."""
-        if not hasattr(self, "_loadings"):
-            self._loadings = self.draw(self.random_state)._loadings
+        if self._loadings is None:
+            self._loadings = self.draw(self.random_state).loadings_
         return self._loadings
 
     @property

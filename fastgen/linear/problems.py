@@ -1,194 +1,173 @@
-"""The closed-form problems and their metrics along the latent dimension, for one trial.
+"""The registry of problems: everything that differs from one to the next is named here once.
 
-Every function takes a :class:`Trial`, an ascending array ``ks`` and the number of pairs and returns
-an array (4, len(ks)) with the rows of :data:`METRICS`. Notation: X (d, n) data, Z (K, n) nested
-pseudo-latents, C (q, d) a factor of the true covariance, ``C.T @ C``.
+To add a problem, write its solver over all latent dimensions (``host``), if it is to run on a GPU
+its twin (``device``), and if an estimator is to keep its generator the formula (``generator``); add
+a line to `PROBLEMS`, a paragraph to the docstring of `fastgen.linear.sweep`, and a test. The sweep,
+the estimator, the command line and the figures read the registry.
+
+The notes and the paper of Luzi, Dar and Baraniuk (arXiv:2106.04003) number some of them: P0 is
+"unsupervised", P1 "pseudo_supervised", P2 "free_latents", P3 "penalized" and P4 "constrained".
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import json
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from .._dispatch import linear as kernels
-from .._dispatch import nuclear as norms
-from .host import paths
+from . import generators
+from .device import nested as device_nested
+from .device import projections as device_projections
+from .device import regression as device_regression
+from .device import semisupervised as device_semisupervised
+from .device.batch import Batch
+from .host import nested, projections, regression, semisupervised
+from .host.trial import Trial
+from .options import Options
 
-METRICS = ("w2", "projection_error", "train_error", "gain")
-# A direction whose size falls below this share of the largest does not count to a range.
-RANK_TOLERANCE = 1e-9
-
-
-@dataclasses.dataclass
-class Options:
-    """What the problems need beyond the data."""
-
-    ridge: float = 0.1
-    rank: int | None = None
-    dtype: np.dtype = np.dtype(np.float64)  # noqa: RUF009  (immutable)
-    weight: float = 10.0
-    tol: float = 1e-9
-    max_iter: int = 400
+Generator = np.ndarray | tuple[np.ndarray, bool, int]
 
 
-@dataclasses.dataclass
-class Trial:
-    """Data, truth and pseudo-latents of one trial."""
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One way to fit a linear generator.
 
-    factor: np.ndarray
-    x: np.ndarray
-    z: np.ndarray
-    options: Options
-    starts: np.ndarray | None = None
-
-    @functools.cached_property
-    def trace(self) -> float:
-        """Total variance of the truth."""
-        return float((self.factor**2).sum())
-
-    def frame(self, n_pairs: int) -> Frame:
-        """Return the factorizations shared by all supervised problems on the first pairs."""
-        if not hasattr(self, "_frames"):
-            self._frames: dict[int, Frame] = {}
-        if n_pairs not in self._frames:
-            self._frames[n_pairs] = Frame(self, n_pairs)
-        return self._frames[n_pairs]
-
-
-@dataclasses.dataclass
-class Range:
-    """A nested orthonormal basis (d, r) and what the truth has on it.
-
-    ``coordinates`` (r, p), upper trapezoidal, are the columns in that basis, ``truth`` the
-    triangular factor of the truth on the basis, ``energy`` the variance along each direction and
-    ``rest`` that outside of all of them.
+    Attributes
+    ----------
+    name : str
+        What users call it.
+    host : callable (Trial, ks, n_pairs) -> ndarray (4 or 6, n_k)
+        The metrics of one trial over ascending latent dimensions, the rows of ``options.METRICS``
+        or ``options.ROWS``.
+    device : callable (Batch, n_pairs) -> ndarray (n_trials, 4 or 6, n_k), optional
+        The same for a batch of trials on a device; None where there is no such solver.
+    generator : callable (Trial, n_pairs), optional
+        The generator (d, k) for all latents of the trial, or it with whether it converged and in
+        how many steps. None where no estimator offers the problem.
+    iterative : bool, default False
+        Whether it starts from a random generator.
+    theory : str, optional
+        Name of the law of its mean gain in `fastgen.gains.LAWS`, where one is known.
+    paired : bool, default True
+        Whether the number of pairs plays a part.
+    wide : bool, default False
+        Whether its cells on the device have a column for every latent, also beyond n.
+    needs : tuple of str, default ()
+        Options that must be given.
     """
 
-    basis: np.ndarray
-    coordinates: np.ndarray
-    truth: np.ndarray
-    energy: np.ndarray
-    rest: float
+    name: str
+    host: Callable[[Trial, np.ndarray, int], np.ndarray]
+    device: Callable[[Batch, int], np.ndarray] | None = None
+    generator: Callable[[Trial, int], Generator] | None = None
+    iterative: bool = False
+    theory: str | None = None
+    paired: bool = True
+    wide: bool = False
+    needs: tuple[str, ...] = ()
 
-    def projection_error(self, ks: np.ndarray) -> np.ndarray:
-        """Return tr((I - P_k) Sigma), a sum of positive terms."""
-        tail = np.append(np.cumsum(self.energy[::-1])[::-1], 0.0)
-        return self.rest + tail[np.minimum(ks, len(self.energy))]
+    def check(self, options: Options, argument: str) -> None:
+        """Raise ValueError if an option that the problem needs was not given.
 
-
-def nested_range(columns: np.ndarray, trial: Trial) -> Range:
-    """Orthonormalise columns in their order, up to the first that depends on those before it."""
-    columns = np.ascontiguousarray(columns)
-    return Range(*kernels.linear_frame().nested_range(columns, trial.factor, RANK_TOLERANCE))
-
-
-class Frame:
-    """LQ factor of the pseudo-latents of the first pairs and the data rotated by it."""
-
-    def __init__(self, trial: Trial, n_pairs: int) -> None:
-        self.n = n_pairs
-        self.x = np.ascontiguousarray(trial.x[:, :n_pairs])
-        self.z = np.ascontiguousarray(trial.z[:, :n_pairs])
-        self.p = min(self.z.shape)
-        parts = kernels.linear_frame().pairs_frame(self.x, self.z, trial.factor, RANK_TOLERANCE)
-        self.inverse, self.square, self.rows, self.residual = parts[:4]
-        self.range = Range(*parts[4:])
-        self.target = self.range.truth @ self.range.coordinates
+        Parameters
+        ----------
+        options : Options
+        argument : str
+            How the problem was asked for, for the message.
+        """
+        for option in self.needs:
+            if getattr(options, option) is None:
+                raise ValueError(f"{argument}: {option} must be a positive integer, got None")
 
 
-def unsupervised(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """P0: PCA of all samples (``n_pairs`` plays no part)."""
-    del n_pairs
-    s, beyond, truth, energy, rest = kernels.linear_frame().principal_frame(
-        trial.x, trial.factor, RANK_TOLERANCE
+PROBLEMS: dict[str, Problem] = {
+    problem.name: problem
+    for problem in (
+        Problem(
+            "unsupervised",
+            nested.unsupervised,
+            device_nested.unsupervised,
+            generators.unsupervised,
+            paired=False,
+        ),
+        Problem(
+            "pseudo_supervised",
+            nested.pseudo_supervised,
+            device_nested.pseudo_supervised,
+            generators.pseudo_supervised,
+            theory="pseudo_supervised",
+        ),
+        Problem(
+            "ridge",
+            regression.ridge,
+            device_regression.ridge,
+            generators.ridge,
+            theory="ridge",
+        ),
+        Problem(
+            "procrustes",
+            projections.procrustes,
+            device_projections.procrustes,
+            generators.procrustes,
+            wide=True,
+        ),
+        Problem(
+            "reduced_rank",
+            projections.reduced_rank,
+            device_projections.reduced_rank,
+            generators.reduced_rank,
+            needs=("rank",),
+        ),
+        Problem(
+            "free_latents",
+            semisupervised.free_latents,
+            device_semisupervised.free_latents,
+            generators.free_latents,
+            iterative=True,
+        ),
+        Problem(
+            "lexicographic",
+            regression.lexicographic,
+            device_regression.lexicographic,
+            generators.lexicographic,
+            theory="pseudo_supervised up to n",
+        ),
+        Problem(
+            "penalized",
+            semisupervised.penalized,
+            device_semisupervised.penalized,
+            generators.penalized,
+            iterative=True,
+        ),
+        Problem(
+            "constrained",
+            semisupervised.constrained,
+            device_semisupervised.constrained,
+            generators.constrained,
+            iterative=True,
+            theory="pseudo_supervised up to n",
+        ),
     )
-    space = Range(np.empty((0, 0)), np.empty((0, 0)), truth, energy, rest)
-    capped = np.minimum(ks, beyond.size - 1)
-    variance = np.append(0.0, np.cumsum(s**2))[np.minimum(ks, s.size)]
-    distinct, where = np.unique(np.minimum(ks, s.size), return_inverse=True)
-    target = truth * s
-    nuclear = paths.leading(target, target, None, distinct, trial.options.dtype)[0][where]
-    return np.stack(
-        [
-            trial.trace + variance - 2 * nuclear,
-            space.projection_error(ks),
-            beyond[capped],
-            variance / trial.trace,
-        ]
-    )
+}
 
 
-def pseudo_supervised(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """P1: the minimum-norm least-squares generator of the first pairs."""
-    frame = trial.frame(n_pairs)
-    dtype = trial.options.dtype
-    wide, beyond = ks[ks <= frame.p], ks[ks > frame.p]
-    nuclear, squares = paths.leading(
-        frame.target, frame.range.coordinates, frame.inverse, wide, dtype
-    )
-    if beyond.size:
-        more = paths.tall(
-            frame.square,
-            frame.rows,
-            beyond - frame.n,
-            frame.target,
-            frame.range.coordinates,
-            dtype,
-        )
-        nuclear, squares = np.append(nuclear, more[0]), np.append(squares, more[1])
-    return np.stack(
-        [
-            trial.trace + squares - 2 * nuclear,
-            frame.range.projection_error(ks),
-            frame.residual[np.minimum(ks, frame.p)] / n_pairs,
-            squares / trial.trace,
-        ]
-    )
+def describe(problems: Iterable[Problem]) -> dict[str, str]:
+    """Return what a figure needs to know of problems, as attributes of a Dataset (JSON).
 
+    Parameters
+    ----------
+    problems : iterable of Problem
 
-def ridge(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """Minimum of ``||X - G Z||^2 / n_pairs + ridge ||G||^2``.
-
-    With ``C^T C = Z_k^T Z_k + rho I``: ``G = X C^-1 (Z_k C^-1)^T`` and ``X - G Z = rho X (C^T
-    C)^-1``.
+    Returns
+    -------
+    dict of str to str
+        ``unpaired``, the problems in which pairs play no part, and ``laws``, the law in
+        `fastgen.gains.LAWS` of each problem that has one.
     """
-    if trial.options.ridge == 0:
-        return pseudo_supervised(trial, ks, n_pairs)
-    frame = trial.frame(n_pairs)
-    n = frame.n
-    rho = trial.options.ridge * n_pairs
-    # the range for k < n is spanned by the leading columns of [X, 0] Q, [Z, sqrt(rho) I] = L Q^T
-    lifted = np.vstack([frame.z[: frame.p].T, np.sqrt(rho) * np.eye(frame.p)])
-    space = nested_range(frame.x @ np.linalg.qr(lifted)[0][:n], trial)
-    truth = np.linalg.qr(trial.factor @ frame.x, mode="r")
-    left = np.vstack([truth, np.linalg.qr(frame.x, mode="r")])
-    z = frame.z
-    damped = np.sqrt(rho) * np.eye(n)
-    plain = np.zeros((0, n))
-    done = 0
-    factors, squares, train = [], np.empty(ks.size), np.empty(ks.size)
-    nuclear = np.empty(ks.size)
-    for v, k in enumerate(ks):
-        damped = paths.add_rows(damped, z[done:k].copy())
-        plain = z[:k] if k <= n else np.linalg.qr(np.vstack([plain, z[done:k]]), mode="r")
-        done = k
-        half = paths.solve_right(left, damped)
-        generator = half @ paths.solve_right(plain, damped).T
-        misfit = paths.solve_right(half[len(truth) :], damped, transpose=True)
-        squares[v] = (generator[len(truth) :] ** 2).sum()
-        train[v] = rho**2 * (misfit**2).sum() / n_pairs
-        factors.append(generator[: len(truth)])
-        if len(factors) == paths.LANES or v == ks.size - 1:
-            start = v + 1 - len(factors)
-            nuclear[start : v + 1] = norms.nuclear_norms(factors, trial.options.dtype)
-            factors = []
-    return np.stack(
-        [
-            trial.trace + squares - 2 * nuclear,
-            space.projection_error(ks),
-            train,
-            squares / trial.trace,
-        ]
-    )
+    problems = list(problems)
+    return {
+        "unpaired": json.dumps([p.name for p in problems if not p.paired]),
+        "laws": json.dumps({p.name: p.theory for p in problems if p.theory is not None}),
+    }

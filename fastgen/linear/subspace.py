@@ -1,32 +1,26 @@
-"""Subspace fitting meets regression: the supervision-orthonormality plane."""
+"""Subspace fitting meets regression: a subspace fitted partly from targets."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-import warnings
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _validate
-from . import _subspace
-from .sweep import _reporter, _seed, _to_text
+from .. import _random, _validate, _warnings
+from .._dispatch import linear as kernels
 
-if TYPE_CHECKING:
-    import xarray
-
-__all__ = ["SubspaceFit", "subspace_sweep"]
+__all__ = ["SubspaceFit"]
 
 
 class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Fit a subspace partly from targets, its basis partly orthonormal.
 
-    Minimises over W (p, k), with singular values in ``[max(0, 1 - slack), 1 + slack]``, the sum of
+    Minimizes over W (p, k), with singular values in ``[max(0, 1 - slack), 1 + slack]``, the sum of
 
     - the mean of :math:`\|z_i - W^T x_i\|^2` over the samples with a target z (regression),
     - the mean of :math:`\|x_j - W W^T x_j\|^2` over the others (subspace fitting);
@@ -54,14 +48,14 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Subtract the mean of the rows of X first. False is the zero-mean model of the theory.
         Targets are taken as they are.
     random_state : int, numpy.random.Generator, SeedSequence, RandomState or None
-        Of the start.
+        Seed of the random start.
 
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
-        ``W.T``.
+        The fitted ``W.T``.
     mean_ : ndarray (n_features,)
-        What is subtracted: zeros unless ``center``.
+        The mean that is subtracted, zeros unless ``center``.
     objective_ : ndarray (n_iter_ + 1,), or (1,) of a closed form
         The objective at the start and after every step; it never rises. Rounding is about 1e-15 of
         the mean square of data and targets.
@@ -88,7 +82,7 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     See Also
     --------
-    subspace_sweep : errors of these fits over the plane.
+    fastgen.linear.subspace_sweep : errors of these fits over the plane.
 
     Notes
     -----
@@ -172,14 +166,14 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         k = _validate.integer(self.n_components, "n_components")
         max_iter = _validate.integer(self.max_iter, "max_iter")
         tol = _validate.number(self.tol, "tol")
-        share = _subspace.share_of(self.supervision, "supervision")
-        slack = _subspace.slack_of(self.orthonormality_slack, "orthonormality_slack")
+        share = share_of(self.supervision, "supervision")
+        slack = slack_of(self.orthonormality_slack, "orthonormality_slack")
         rows = self._rows(X, reset=True)
         n, p = rows.shape
-        _subspace.at_most(k, "n_components", n, f"the {n} samples of X")
-        _subspace.at_most(k, "n_components", p, f"the {p} features of X")
-        n_supervised = _subspace.supervised_count(share, n, "supervision")
-        z = _subspace.targets(y if Z is None else Z, n_supervised, n, k)
+        at_most(k, "n_components", n, f"the {n} samples of X")
+        at_most(k, "n_components", p, f"the {p} features of X")
+        n_supervised = supervised_count(share, n, "supervision")
+        z = targets(y if Z is None else Z, n_supervised, n, k)
         mean = rows.mean(axis=0) if self.center else np.zeros(p)
         start = self._start(k, p, slack)
         with np.errstate(over="ignore"):
@@ -190,21 +184,20 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 "X and Z must have squares that can be summed, got entries up to "
                 f"{largest:.3g}; divide them by a constant"
             )
-        found = _subspace.solve((rows - mean).T, z.T, slack, start, tol, max_iter)
-        self.components_ = np.ascontiguousarray(found.w.T)
+        solution = solve((rows - mean).T, z.T, slack, start, tol, max_iter)
+        self.components_ = np.ascontiguousarray(solution.w.T)
         self.mean_ = mean
-        self.objective_ = found.history
-        self.n_iter_ = found.n_iter
-        self.converged_ = found.converged
+        self.objective_ = solution.history
+        self.n_iter_ = solution.n_iter
+        self.converged_ = solution.converged
         self.n_supervised_ = n_supervised
         self._n_features_out = k
-        if not found.converged:
-            warnings.warn(
+        if not solution.converged:
+            _warnings.warn(
                 f"SubspaceFit stopped after max_iter={max_iter} steps with a projected gradient "
                 f"above tol={tol:g} of its terms; raise max_iter or tol, or bring the columns of X "
                 "to one scale",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 
@@ -217,12 +210,12 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             ensure_all_finite=False,
             ensure_min_samples=2 if reset else 1,
         )
-        return _subspace.finite(rows, "X")
+        return finite(rows, "X")
 
     def _start(self, k: int, p: int, slack: float) -> np.ndarray:
         if self.init is None:
-            rng = np.random.default_rng(_seed(self.random_state))
-            return _subspace.first_guess(rng.standard_normal((p, k)), slack)
+            rng = _random.generator(_random.seed_sequence(self.random_state))
+            return first_guess(rng.standard_normal((p, k)), slack)
         start = _validate.data_matrix(self.init, "init", minimum_rows=1)
         if start.shape != (k, p):
             raise ValueError(
@@ -269,7 +262,7 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ----------
         X : array-like (n_samples, n_features)
         y, Z : array-like (n_samples, n_components), optional
-            Targets, as in :meth:`fit`; ignored if ``supervision`` is 0, where components are known
+            Targets, as in `fit`; ignored if ``supervision`` is 0, where components are known
             only up to a rotation.
 
         Returns
@@ -284,119 +277,140 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Z = y if Z is None else Z
         if Z is None or self.supervision == 0:
             return -float(((rows - codes @ self.components_) ** 2).sum() / len(rows))
-        z = _subspace.targets(Z, len(rows), len(rows), len(self.components_))
+        z = targets(Z, len(rows), len(rows), len(self.components_))
         return -float(((z - codes) ** 2).sum() / len(rows))
 
 
-def subspace_sweep(
-    *,
-    n_observed: int | Iterable[int],
-    supervision: float | Iterable[float] = (0.5, 0.75, 0.9, 1.0),
-    orthonormality_slack: float | Iterable[float] = (0.0, 0.5, 1.0, 3.0, np.inf),
-    dim: int = 32,
-    n_components: int = 4,
-    n_samples: int = 16,
-    noise_variance: float = 0.1,
-    n_trials: int = 40,
-    max_iter: int = 1500,
-    tol: float = 1e-5,
-    random_state: Any = None,
-    n_jobs: int | None = None,
-    progress: bool | Callable[[int, int], None] | None = None,
-) -> xarray.Dataset:
-    r"""Test errors of :class:`SubspaceFit` over the supervision-orthonormality plane.
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """A fit: W (p, k), the objectives at the start and after every step, how it ended."""
 
-    In every trial samples ``x = U z + eps`` are drawn, with U (dim, n_components) random
-    orthonormal, ``z ~ N(0, I)`` and ``eps ~ N(0, noise_variance I)``. Fits see the first p
-    coordinates of x, and z as targets. All cells of a trial share samples and starting point, so
-    differences between cells are less noisy than the cells.
+    w: np.ndarray
+    history: np.ndarray
+    n_iter: int = 1
+    converged: bool = True
+
+
+def solve(
+    x: np.ndarray, z: np.ndarray, slack: float, start: np.ndarray, tol: float, max_iter: int
+) -> Solution:
+    """Fit W to data, of which the first samples have targets.
 
     Parameters
     ----------
-    n_observed : int or iterable of int
-        Numbers p of observed coordinates, from ``n_components`` to ``dim``.
-    supervision : float or iterable of float
-        Shares of samples with a target, 0 to 1.
-    orthonormality_slack : float or iterable of float
-        Slacks from 0 (orthonormal) to infinity (free).
-    dim : int, default 32
-    n_components : int, default 4
-        At most ``n_samples`` and ``dim``.
-    n_samples : int, default 16
-    noise_variance : float, default 0.1
-    n_trials : int, default 40
-    max_iter, tol
-        Of :class:`SubspaceFit`. Where p is near ``n_samples``, with slack and supervision from
-        0.75 to below 1, ``max_iter`` often comes first: see ``converged``.
-    random_state : int, numpy.random.Generator, SeedSequence, RandomState or None
-        Trial t uses the t-th child of this seed, whatever ``n_jobs``, the joblib backend, the
-        number of trials or the other cells.
-    n_jobs : int, optional
-        Trials in parallel threads, as in scikit-learn. BLAS is held at one thread meanwhile.
-    progress : bool or callable, optional
-        As in :func:`fastgen.linear.sweep`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dimensions (n_observed, supervision, orthonormality_slack, trial), each sorted, without
-        duplicates; variables
-
-        - ``supervised_error``: exact expectation of :math:`\|z - W^T x_S\|^2` for new data; NaN for
-          supervision 0, where W is known only up to a rotation;
-        - ``unsupervised_error``: exact expectation of :math:`\|(I - W W^T) x_S\|^2`, which grows
-          with p by itself;
-        - ``objective``: what was minimised, at the solution;
-        - ``converged``: whether ``tol`` was reached before ``max_iter``; True for closed forms.
-
-        Attributes tell the version, the arguments, the seed and the time.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an argument out of its range.
-
-    Notes
-    -----
-    Near ``n_observed == n_samples`` full supervision without constraint is nearly singular and its
-    errors have heavy tails: take medians over trials. It is solved by the pseudo-inverse; gradient
-    steps stop early and hide the peak. See :class:`SubspaceFit` for the source and for what is a
-    reading of it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastgen.linear.subspace import subspace_sweep
-    >>> result = subspace_sweep(n_observed=[5, 10, 20], supervision=1.0, dim=20, n_samples=10,
-    ...                         orthonormality_slack=[0, np.inf], n_trials=10, random_state=0)
-    >>> error = result.supervised_error.median("trial").squeeze()
-    >>> [int(p) for p in error.idxmax("n_observed")]
-    [5, 10]
+    x : ndarray (p, n)
+        Data.
+    z : ndarray (k, n_supervised)
+        Targets of the first samples.
+    slack : float
+        Orthonormality slack, infinite for none.
+    start : ndarray (p, k)
+        Where the descent begins.
+    tol, max_iter : float, int
+        As for `SubspaceFit`.
     """
-    started = time.time()
-    plan = _subspace.Plan(
-        n_observed=_validate.positive_integers(n_observed, "n_observed"),
-        supervision=_subspace.grid(supervision, "supervision", _subspace.share_of),
-        slack=_subspace.grid(orthonormality_slack, "orthonormality_slack", _subspace.slack_of),
-        dim=_validate.integer(dim, "dim"),
-        n_components=_validate.integer(n_components, "n_components"),
-        n_samples=_validate.integer(n_samples, "n_samples", minimum=2),
-        noise_variance=_validate.number(noise_variance, "noise_variance"),
-        n_trials=_validate.integer(n_trials, "n_trials"),
-        max_iter=_validate.integer(max_iter, "max_iter"),
-        tol=_validate.number(tol, "tol"),
+    n, k, n_supervised = x.shape[1], start.shape[1], z.shape[1]
+    if n_supervised == 0:
+        u, _, vt = np.linalg.svd(x.T, full_matrices=False)
+        w = svd_flip(u, vt, u_based_decision=False)[1][:k].T
+        return Solution(w, np.array([((x - w @ (w.T @ x)) ** 2).sum() / n]))
+    if n_supervised == n and np.isinf(slack):
+        w = np.linalg.lstsq(x.T, z.T, rcond=None)[0]
+        return Solution(w, np.array([((z - w.T @ x) ** 2).sum() / n]))
+    basis = None
+    if len(x) > n + k:  # no step leaves the span of the data and the start
+        basis = np.linalg.qr(np.hstack([x, start]))[0]
+        x, start = basis.T @ x, basis.T @ start
+    paired, rest = x[:, :n_supervised], x[:, n_supervised:]
+    moments = [paired @ paired.T / n_supervised]
+    constant = (z**2).sum() / n_supervised
+    if rest.shape[1]:
+        moments.append(rest @ rest.T / rest.shape[1])
+        constant += np.trace(moments[1])
+    history = np.empty(max_iter + 1)
+    w, n_iter, converged = kernels.subspace_kernels().subspace_descent(
+        np.vstack(moments),
+        np.ascontiguousarray(paired @ z.T / n_supervised),
+        float(constant),
+        True,
+        rest.shape[1] > 0,
+        np.ascontiguousarray(start),
+        max(0.0, 1.0 - slack),
+        1.0 + slack,
+        tol,
+        max_iter,
+        history,
     )
-    plan.check(n_jobs)
-    seed = _seed(random_state)
-    plan = dataclasses.replace(
-        plan, entropy=_to_text(seed.entropy), spawn_key=tuple(seed.spawn_key)
-    )
-    values = np.full((len(_subspace.METRICS), *plan.shape), np.nan)
-    report, close = _reporter(progress, plan.n_trials, 0)
-    try:
-        for trial, result in _subspace.results(plan, n_jobs):
-            values[..., trial] = result
-            report()
-    finally:
-        close()
-    return _subspace.to_dataset(values, plan, started)
+    w = w if basis is None else basis @ w
+    return Solution(w, np.maximum(history[: n_iter + 1], 0.0), n_iter, bool(converged))
+
+
+def first_guess(draw: np.ndarray, slack: float) -> np.ndarray:
+    """Orthonormalize a Gaussian draw (p, k), small where nothing bounds W."""
+    start = np.linalg.qr(draw)[0]
+    return 0.1 * start if np.isinf(slack) else start
+
+
+def share_of(value: Any, name: str) -> float:
+    """Return a share of the samples, from 0 to 1."""
+    share = _validate.number(value, name)
+    if share > 1:
+        raise ValueError(f"{name} must be a share from 0 to 1 of the samples, got {value}")
+    return share
+
+
+def slack_of(value: Any, name: str) -> float:
+    """Return an orthonormality slack: at least 0, infinity allowed."""
+    if isinstance(value, float | np.floating) and value == np.inf:
+        return np.inf
+    return _validate.number(value, name)
+
+
+def supervised_count(share: float, n_samples: int, name: str) -> int:
+    """Return the number of samples in a share, halves rounded up."""
+    count = int(np.floor(share * n_samples + 0.5))
+    if share > 0 and count == 0:
+        raise ValueError(
+            f"{name} must be 0 or at least half a sample, got {share:g} of {n_samples} samples"
+        )
+    return count
+
+
+def at_most(value: int, name: str, limit: int, what: str) -> None:
+    """Raise ValueError if a value is above its limit."""
+    if value > limit:
+        raise ValueError(f"{name} must be at most {limit}, {what}, got {value}")
+
+
+def finite(array: np.ndarray, name: str) -> np.ndarray:
+    """Return a matrix, or say where it is not finite."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        row, column = bad[0]
+        kind = "NaN" if np.isnan(array[row, column]) else str(array[row, column])
+        raise ValueError(
+            f"{name} must be finite, got {kind} at row {row}, column {column}; drop or impute such "
+            "rows first"
+        )
+    return array
+
+
+def targets(value: Any, n_supervised: int, n: int, k: int) -> np.ndarray:
+    """Return the targets that are used, (n_supervised, k)."""
+    if n_supervised == 0:
+        return np.empty((0, k))
+    if value is None:
+        raise ValueError(
+            f"Z must be given, targets of shape ({n_supervised}, {k}), got None; supervision=0 "
+            "fits without targets"
+        )
+    z = np.asarray(value)
+    if z.dtype.kind not in "fiub":
+        raise TypeError(f"Z must be a numeric array (n_supervised, {k}), got dtype {z.dtype}")
+    if z.ndim != 2 or z.shape[1] != k or len(z) not in (n_supervised, n):
+        rows = f"{n_supervised}" if n_supervised == n else f"{n_supervised} or {n}"
+        raise ValueError(
+            f"Z must have shape ({rows}, {k}), a row per sample and a column per component, got "
+            f"shape {z.shape}"
+        )
+    return finite(z[:n_supervised].astype(np.float64), "Z")

@@ -25,7 +25,7 @@ def summarize(dataset: xarray.Dataset) -> list[dict[str, Any]]:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Result of :func:`fastgen.linear.sweep`, with dimensions (problem, n_supervised, latent_dim,
+        Result of `fastgen.linear.sweep`, with dimensions (problem, n_supervised, latent_dim,
         trial). NaN, an unfinished trial, is ignored.
 
     Returns
@@ -81,7 +81,7 @@ def _row(curve: Curve) -> dict[str, Any]:
     def at(index: int | None) -> tuple[int | None, float | None]:
         return (None, None) if index is None else (int(ks[index]), float(median[index]))
 
-    row = {
+    row: dict[str, Any] = {
         "problem": curve.problem,
         "n_supervised": curve.n_supervised,
         "n_trials": int((~np.isnan(curve.values)).any(axis=0).sum()),
@@ -129,12 +129,12 @@ _COLUMNS = {
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Text table of the rows of :func:`summarize`.
+    """Text table of the rows of `summarize`.
 
     Parameters
     ----------
     rows : sequence of mapping
-        What :func:`summarize` returns.
+        What `summarize` returns.
 
     Returns
     -------

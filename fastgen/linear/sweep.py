@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _arrays, _progress, _random, _validate
 from .._version import __version__
-from . import device as _cuda
-from ._sources import make_source
-from ._store import SweepStore
-from ._trials import PROBLEMS, ROWS, Plan, run
-from .problems import METRICS, Options
+from . import _sources
+from ._store import SweepStore, alone
+from .device import source as device_source
+from .options import METRICS, ROWS, Options
+from .problems import PROBLEMS, Problem, describe
+from .trials import Plan, run
 
 if TYPE_CHECKING:
     import xarray
@@ -42,7 +43,7 @@ def sweep(
     device: str = "cpu",
     store: str | os.PathLike | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
-    dtype: str | np.dtype = "float64",
+    dtype: Any = "float64",
     population_fraction: float = 0.5,
 ) -> xarray.Dataset:
     r"""Errors of linear generators ``G(z) = G z`` over the latent dimension, exactly and fast.
@@ -56,7 +57,7 @@ def sweep(
     data : None, model or array (n_rows, d)
         None is ``SpikedGaussian()``. A model has ``covariance_`` (d, d) and
         ``sample(n_samples, random_state)``; one that also has ``draw(random_state)``, such as
-        :class:`SpikedGaussian`, is drawn afresh in every trial; ``mean_``, if it has one, is
+        `SpikedGaussian`, is drawn afresh in every trial; ``mean_``, if it has one, is
         subtracted. The rows of an array are split at random once per trial into a population, whose
         mean is subtracted and whose covariance is the truth, and a training pool, whence the
         samples.
@@ -69,40 +70,42 @@ def sweep(
         Number of samples paired with pseudo-latents, from 1 to ``n_samples`` (the default). The
         supervised problems see these pairs only; "unsupervised" sees all samples.
     problems : str or sequence of str
-        - "unsupervised" (P0): minimum of the Wasserstein distance to the sample covariance: PCA;
-        - "pseudo_supervised" (P1): minimum-norm least squares ``X pinv(Z)``;
+        - "unsupervised": minimum of the Wasserstein distance to the sample covariance, which is
+          PCA;
+        - "pseudo_supervised": minimum-norm least squares ``X pinv(Z)``;
         - "ridge": minimum of ``||X - G Z||^2 / n_supervised + ridge ||G||^2``;
         - "procrustes": ``||X - G Z||`` over orthonormal columns (rows for k > d); what the pairs
           leave undetermined is taken nearest to ``eye(d, k)``;
         - "reduced_rank": ``||X - G Z||`` over maps of at most ``rank``, the global minimum of a
           multilayer linear generator of that narrowest width;
-        - "free_latents" (P2): ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and the latents
-          Z_u of the unpaired samples, by alternation from entries N(0, 1/k). For
-          k > ``n_supervised`` the minimisers differ in ``w2``: the start selects one. It shows
-          triple descent, with peaks near ``n_supervised`` and at n;
-        - "lexicographic": P2 with free latents of unit variance, the pairs interpolated first, in
-          closed form;
-        - "penalized" (P3): ``weight ||X_s - G Z_s||^2 / n_supervised`` plus the squared
-          Wasserstein distance between N(0, G G^T) and the covariance of all samples;
-        - "constrained" (P4): that distance over the generators of minimum pair error.
+        - "free_latents": ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and the latents Z_u of
+          the unpaired samples, by alternation from entries N(0, 1/k). For k > ``n_supervised`` the
+          minimizers differ in ``w2``: the start selects one. It shows triple descent, with peaks
+          near ``n_supervised`` and at n;
+        - "lexicographic": as "free_latents" with free latents of unit variance, the pairs
+          interpolated first, in closed form;
+        - "penalized": ``weight ||X_s - G Z_s||^2 / n_supervised`` plus the squared Wasserstein
+          distance between N(0, G G^T) and the covariance of all samples;
+        - "constrained": that distance over the generators of minimum pair error.
     n_trials : int, default 100
-    random_state : int, numpy.random.Generator, SeedSequence or None
-        Trial t uses the t-th child of this seed, whatever ``n_jobs``, the joblib backend or a
-        resume.
+    random_state : int, numpy.random.Generator, SeedSequence, RandomState or None
+        Seed of the sweep; None takes a new one, kept in the attributes of the result. Trial t uses
+        the t-th child of this seed, whatever ``n_jobs``, the joblib backend or a resume.
     ridge : float, default 0.1
-        Penalty of "ridge", at least 0 (0 is "pseudo_supervised").
+        Penalty on ``||G||^2`` in "ridge", at least 0; with 0 it is "pseudo_supervised".
     rank : int, optional
-        Largest rank of "reduced_rank"; required for it.
+        Largest rank of the maps in "reduced_rank"; required for it.
     weight : float, default 10
-        Weight of the pairs in "penalized", at least 0.
+        Weight of the pair error against the distance in "penalized", at least 0.
     tol : float, default 1e-9
-        The iterative problems (P2, P3, P4) stop when a step gains no more than this share of their
-        objective. No step raises it.
+        The iterative problems, "free_latents", "penalized" and "constrained", stop when a step
+        gains no more than this share of their objective. No step raises it.
     max_iter : int, default 400
-        Most steps of an iterative problem; cells that reach it are marked in ``converged``.
+        Largest number of steps of an iterative problem; cells that reach it are marked in
+        ``converged``.
     n_jobs : int, optional
         Trials in parallel, as in scikit-learn: None is 1 unless in a
-        :func:`joblib.parallel_config` context, -1 all cores. Threads by default (the kernels hold
+        `joblib.parallel_config` context, -1 all cores. Threads by default (the kernels hold
         no lock). BLAS is held at one thread meanwhile, in worker processes for good. Small sweeps
         stay in the calling thread.
     device : {"cpu", "cuda"}
@@ -112,7 +115,9 @@ def sweep(
         host. Compiled and run on a CPU in the tests, not yet on a device.
     store : path, optional
         A zarr group in which trials are written as they finish. If it exists the sweep resumes and
-        gives bit for bit what an uninterrupted one gives.
+        gives bit for bit what an uninterrupted one gives; trials that were damaged are computed
+        again. One sweep holds a local store at a time (a file ``STORE.lock`` beside it), another is
+        refused; object stores know no such lock.
     progress : bool or callable, optional
         True for a bar on standard error, False for none; by default one appears on a terminal after
         two seconds. A callable receives (trials done, ``n_trials``).
@@ -140,7 +145,8 @@ def sweep(
           converged in no steps.
 
         Attributes tell the version, the arguments, the seed and the time. Near
-        k = ``n_supervised`` the means of P1 are infinite: take medians and quartiles over trials.
+        k = ``n_supervised`` the errors of "pseudo_supervised" have infinite means: take medians
+        and quartiles over trials.
 
     Raises
     ------
@@ -148,7 +154,7 @@ def sweep(
         For ``device="cuda"`` without CuPy or without a device.
     ValueError, TypeError
         For an argument out of its range, data that are not finite or constant, more samples than
-        the training pool holds, or a store made with other arguments.
+        the training pool holds, or a store made with other arguments, damaged or in use.
 
     See Also
     --------
@@ -159,8 +165,8 @@ def sweep(
     Pseudo-supervision pairs fabricated latents, drawn once and independent of the data, with real
     samples; Luzi, Dar and Baraniuk, "Double Descent and Other Interpolation Phenomena in GANs",
     arXiv:2106.04003, announce flat curves without it and double, in some cases triple descent with
-    it. Problems P2, P3 and P4, dimensions, test metric and trial counts here are a reading of that,
-    not a reproduction of its figures.
+    it. The semi-supervised problems, dimensions, test metric and trial counts here are a reading of
+    that, not a reproduction of its figures.
 
     Examples
     --------
@@ -172,85 +178,54 @@ def sweep(
     10
     """
     started = time.time()
-    plan = _plan(
-        data,
-        latent_dims=latent_dims,
-        n_samples=n_samples,
-        n_supervised=n_supervised,
-        problems=problems,
-        random_state=random_state,
-        ridge=ridge,
-        rank=rank,
-        dtype=dtype,
-        population_fraction=population_fraction,
-        n_jobs=n_jobs,
-        weight=weight,
-        tol=tol,
-        max_iter=max_iter,
-        device=device,
-    )
-    n_trials = _validate.integer(n_trials, "n_trials")
-    identity = _identity(plan, n_trials, population_fraction)
-    coords = {
-        "problem": list(plan.problems),
-        "n_supervised": plan.n_supervised.tolist(),
-        "latent_dim": plan.latent_dims.tolist(),
-        "trial": list(range(n_trials)),
-    }
-    shape = tuple(len(values) for values in coords.values())
-    values = np.full((len(ROWS), *shape), np.nan)
-    todo = np.arange(n_trials)
-    saved = None
-    if store is not None:
-        saved = SweepStore(store, identity, ROWS, coords, any_seed=random_state is None)
-        identity = saved.identity
-        entropy, spawn_key = identity["random_state"]
-        plan = dataclasses.replace(plan, entropy=_from_text(entropy), spawn_key=tuple(spawn_key))
-        if saved.finished.size:
-            values = saved.read()
-            todo = np.setdiff1d(todo, saved.finished)
-    report, close = _reporter(progress, n_trials, n_trials - todo.size)
-    try:
-        for trial, result in run(plan, todo, n_jobs):
-            values[..., trial] = result
-            if saved is not None:
-                saved.write(trial, result)
-            report()
-    finally:
-        close()
-    return _dataset(values, coords, plan, identity, started)
-
-
-def _plan(
-    data,
-    *,
-    latent_dims,
-    n_samples,
-    n_supervised,
-    problems,
-    random_state,
-    ridge,
-    rank,
-    dtype,
-    population_fraction,
-    n_jobs,
-    weight,
-    tol,
-    max_iter,
-    device,
-) -> Plan:
-    latent_dims = _validate.positive_integers(latent_dims, "latent_dims")
-    n_samples = _validate.integer(n_samples, "n_samples", minimum=2)
-    if n_supervised is None:
-        n_supervised = n_samples
-    pairs = _validate.positive_integers(n_supervised, "n_supervised")
-    if pairs[-1] > n_samples:
-        raise ValueError(
-            f"n_supervised must be at most n_samples={n_samples}, got {pairs[-1]}; "
-            "only drawn samples can be paired"
-        )
     if n_jobs is not None and _validate.integer(n_jobs, "n_jobs", minimum=-(2**31)) == 0:
         raise ValueError("n_jobs must be None, a positive number of workers or -1, got 0")
+    fraction = _validate.number(population_fraction, "population_fraction")
+    pairs = n_samples if n_supervised is None else n_supervised
+    plan = Plan(
+        latent_dims=_validate.positive_integers(latent_dims, "latent_dims"),
+        n_samples=_validate.integer(n_samples, "n_samples", minimum=2),
+        n_supervised=_validate.positive_integers(pairs, "n_supervised"),
+        problems=_chosen(problems),
+        n_trials=_validate.integer(n_trials, "n_trials"),
+        options=Options(
+            ridge=ridge, rank=rank, dtype=dtype, weight=weight, tol=tol, max_iter=max_iter
+        ),
+        device=_validate.one_of(device, "device", ("cpu", "cuda")),
+        data=_source(data, fraction, device),
+        population_fraction=fraction,
+        random_state=_random.seed_sequence(random_state),
+    )
+    coords = {
+        "problem": [problem.name for problem in plan.problems],
+        "n_supervised": plan.n_supervised.tolist(),
+        "latent_dim": plan.latent_dims.tolist(),
+        "trial": list(range(plan.n_trials)),
+    }
+    values = np.full((len(ROWS), *map(len, coords.values())), np.nan)
+    todo = np.arange(plan.n_trials)
+    with contextlib.nullcontext() if store is None else alone(store):
+        saved = None
+        if store is not None:
+            identity = {"version": __version__, **plan.identity()}
+            saved = SweepStore(store, identity, ROWS, coords, any_seed=random_state is None)
+            plan = dataclasses.replace(plan, random_state=saved.seed)
+            if saved.finished.size:
+                values = saved.read()
+                todo = np.setdiff1d(todo, saved.finished)
+        with _progress.reporter(
+            progress, unit="trial", total=plan.n_trials, done=plan.n_trials - todo.size
+        ) as report:
+            for trial, rows in run(plan, todo, n_jobs):
+                values[..., trial] = rows
+                if saved is not None:
+                    saved.write(trial, rows)
+                report()
+    return _dataset(values, coords, plan, started)
+
+
+def _chosen(problems: str | Sequence[str]) -> tuple[Problem, ...]:
+    """Look problems up by name."""
     names = (problems,) if isinstance(problems, str) else tuple(problems)
     if not names:
         raise ValueError(f"problems must name at least one of {', '.join(PROBLEMS)}, got none")
@@ -258,110 +233,15 @@ def _plan(
         _validate.one_of(name, "problems", tuple(PROBLEMS))
     if len(set(names)) < len(names):
         raise ValueError(f"problems must be distinct, got {names}")
-    if rank is not None:
-        rank = _validate.integer(rank, "rank")
-    elif "reduced_rank" in names:
-        raise ValueError('problems has "reduced_rank": rank must be a positive integer, got None')
-    dtype = np.dtype(_validate.one_of(_dtype_name(dtype), "dtype", ("float64", "float32")))
-    fraction = _validate.number(population_fraction, "population_fraction")
-    if _validate.one_of(device, "device", ("cpu", "cuda")) == "cuda":
-        source = _cuda.make_source(data, fraction, _cuda.require_device())
-    else:
-        source = make_source(data, fraction)
-    source.check_samples(n_samples)
-    seed = _seed(random_state)
-    return Plan(
-        source=source,
-        latent_dims=latent_dims,
-        n_samples=n_samples,
-        n_supervised=pairs,
-        problems=names,
-        entropy=seed.entropy,
-        spawn_key=tuple(seed.spawn_key),
-        options=Options(
-            ridge=_validate.number(ridge, "ridge"),
-            rank=rank,
-            dtype=dtype,
-            weight=_validate.number(weight, "weight"),
-            tol=_validate.number(tol, "tol"),
-            max_iter=_validate.integer(max_iter, "max_iter"),
-        ),
-        device=device,
-    )
+    return tuple(PROBLEMS[name] for name in names)
 
 
-def _dtype_name(dtype: Any) -> Any:
-    """Name of a dtype, or what was given if it is none."""
-    return dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
-
-
-def _seed(random_state: Any) -> np.random.SeedSequence:
-    if isinstance(random_state, np.random.SeedSequence):
-        return random_state
-    if isinstance(random_state, np.random.Generator):
-        return np.random.SeedSequence(random_state.integers(2**63, size=4).tolist())
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.SeedSequence(random_state.randint(2**31, size=8).tolist())
-    if random_state is None:
-        return np.random.SeedSequence()
-    return np.random.SeedSequence(_validate.integer(random_state, "random_state", minimum=0))
-
-
-def _to_text(entropy) -> str:
-    """Entropy as text: it has 128 bits, more than JSON and netCDF carry."""
-    return ",".join(map(str, entropy)) if isinstance(entropy, Sequence) else str(entropy)
-
-
-def _from_text(text: str):
-    parts = [int(part) for part in text.split(",")]
-    return parts if len(parts) > 1 else parts[0]
-
-
-def _identity(plan: Plan, n_trials: int, population_fraction: float) -> dict:
-    """Arguments that two runs must share to share a store, as JSON."""
-    return {
-        "version": __version__,
-        "data": plan.source.describe(),
-        "latent_dims": plan.latent_dims.tolist(),
-        "n_samples": plan.n_samples,
-        "n_supervised": plan.n_supervised.tolist(),
-        "problems": list(plan.problems),
-        "n_trials": n_trials,
-        "ridge": plan.options.ridge,
-        "rank": plan.options.rank,
-        "weight": plan.options.weight,
-        "tol": plan.options.tol,
-        "max_iter": plan.options.max_iter,
-        "device": plan.device,
-        "dtype": plan.options.dtype.name,
-        "population_fraction": population_fraction,
-        "random_state": [_to_text(plan.entropy), list(plan.spawn_key)],
-    }
-
-
-def _reporter(progress, n_trials: int, done: int):
-    """Return ``report()`` for one more trial and ``close()``."""
-    if progress is False:
-        return (lambda: None), (lambda: None)
-    if callable(progress):
-        count = [done]
-
-        def report() -> None:
-            count[0] += 1
-            progress(count[0], n_trials)
-
-        return report, (lambda: None)
-    from tqdm import tqdm
-
-    bar = tqdm(
-        total=n_trials,
-        initial=done,
-        unit="trial",
-        file=sys.stderr,
-        disable=None if progress is None else False,
-        delay=2 if progress is None else 0,
-    )
-    return bar.update, bar.close
+def _source(
+    data: Any, population_fraction: float, device: str
+) -> _sources.ModelSource | _sources.ArraySource:
+    if device == "cuda":
+        return device_source.make_source(data, population_fraction, _arrays.require_device())
+    return _sources.make_source(data, population_fraction)
 
 
 _LONG_NAMES = {
@@ -372,24 +252,29 @@ _LONG_NAMES = {
 }
 
 
-def _dataset(values, coords, plan: Plan, identity: dict, started: float) -> xarray.Dataset:
+def _dataset(
+    values: np.ndarray, coords: Mapping[str, list], plan: Plan, started: float
+) -> xarray.Dataset:
+    """Label the values (n_rows, problem, n_supervised, latent_dim, trial)."""
     import xarray
 
     dims = tuple(coords)
-    variables = {
+    variables: dict[str, tuple] = {
         name: (dims, values[i], {"long_name": _LONG_NAMES[name]}) for i, name in enumerate(METRICS)
     }
     variables["gain"][2]["units"] = "1"
     variables["converged"] = (dims, values[-2] == 1, {"long_name": "whether the cell converged"})
     variables["n_iter"] = (dims, values[-1].astype(np.int32), {"long_name": "steps taken"})
-    arguments = {k: v for k, v in identity.items() if k not in ("version", "random_state")}
+    arguments = plan.identity()
+    entropy, spawn_key = arguments.pop("random_state")
     attrs = {
+        **describe(plan.problems),
         "fastgen_version": __version__,
         "arguments": json.dumps(arguments),
-        "seed_entropy": _to_text(plan.entropy),
-        "seed_spawn_key": json.dumps(list(plan.spawn_key)),
+        "seed_entropy": entropy,
+        "seed_spawn_key": json.dumps(spawn_key),
         "n_samples": plan.n_samples,
-        "dim": plan.source.dim,
+        "dim": plan.data.dim,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
     }

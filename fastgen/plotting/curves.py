@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,11 +81,13 @@ def curves(dataset: xarray.Dataset, metric: str) -> list[Curve]:
         )
     array = array.expand_dims([name for name in _DIMS if name not in array.dims])
     array = array.transpose(*_DIMS).sortby("latent_dim")
+    # sweeps of earlier versions have no such attribute
+    unpaired = json.loads(dataset.attrs.get("unpaired", '["unsupervised"]'))
     found = []
     for i, problem in enumerate(array.problem.values.tolist()):
         for j, n_pairs in enumerate(array.n_supervised.values.tolist()):
-            unsupervised = problem == "unsupervised"
-            if unsupervised and j:
+            paired = problem not in unpaired
+            if j and not paired:
                 continue
             values = np.asarray(array[i, j], dtype=np.float64)
             kept = ~np.isnan(values).all(axis=1)
@@ -93,9 +96,24 @@ def curves(dataset: xarray.Dataset, metric: str) -> list[Curve]:
             found.append(
                 Curve(
                     problem=str(problem),
-                    n_supervised=None if unsupervised else int(n_pairs),
+                    n_supervised=int(n_pairs) if paired else None,
                     latent_dims=array.latent_dim.values[kept].astype(np.int64),
                     values=values[kept],
                 )
             )
     return found
+
+
+def laws(dataset: xarray.Dataset) -> dict[str, str]:
+    """Return the law in `fastgen.gains.LAWS` of each problem of a sweep whose mean gain is known.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Result of `fastgen.linear.sweep`; those of earlier versions name no laws, and problems have
+        the law of their own name.
+    """
+    named = dataset.attrs.get("laws")
+    if named is not None:
+        return json.loads(named)
+    return {str(name): str(name) for name in np.atleast_1d(dataset["problem"].values)}

@@ -63,7 +63,7 @@ def plane_figure(
 
     Examples
     --------
-    >>> from fastgen.linear.subspace import subspace_sweep
+    >>> from fastgen.linear import subspace_sweep
     >>> from fastgen.plotting.plane import plane_figure
     >>> plane = subspace_sweep(n_observed=[5, 10, 16], supervision=[0.5, 1.0], dim=16, n_samples=10,
     ...                        n_components=2, n_trials=3, max_iter=50, random_state=0)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _validate
-from ..gains import gain_curve
+from ..gains import law_curve
 from . import style
-from .curves import Curve, curves
+from .curves import Curve, curves, laws
 
 if TYPE_CHECKING:
     import xarray
@@ -120,7 +120,8 @@ def sweep_figure(
     drawn = curves(dataset, metric)
     names = list(dict.fromkeys(curve.problem for curve in drawn))
     texts = style.checked_labels(labels, names, "problems")
-    sheet = _Sheet(dataset, {name: texts.get(name, name.replace("_", "-")) for name in names})
+    texts = {name: texts.get(name, name.replace("_", "-")) for name in names}
+    sheet = _Sheet(dataset, texts, has_pairs=bool(_supervised(drawn)))
     gains = _supervised(drawn if metric == "gain" else curves(dataset, "gain"))
     if metric == "gain" and not gains:
         raise ValueError("dataset has no supervised problem, whose gain could be drawn")
@@ -158,11 +159,12 @@ def _supervised(drawn: Sequence[Curve]) -> list[Curve]:
 class _Sheet:
     """What the panels of one sweep share: numbers of pairs, marks, looks and texts of problems."""
 
-    def __init__(self, dataset: xarray.Dataset, texts: dict[str, str]) -> None:
+    def __init__(self, dataset: xarray.Dataset, texts: dict[str, str], has_pairs: bool) -> None:
         self.texts = texts
         self.pairs: list[int] = np.atleast_1d(dataset["n_supervised"].values).tolist()
-        self.has_pairs = any(name != "unsupervised" for name in texts)
-        self.marks = _marks(self.pairs if self.has_pairs else [], dataset.attrs)
+        self.has_pairs = has_pairs
+        self.marks = _marks(self.pairs if has_pairs else [], dataset.attrs)
+        self.laws = laws(dataset)
         arguments = json.loads(dataset.attrs.get("arguments", "{}"))
         self.ridge = float(arguments.get("ridge", _RIDGE))
         self.has_theory = False
@@ -241,7 +243,9 @@ class _Sheet:
             if curve.n_supervised is None:
                 continue
             ks = np.arange(curve.latent_dims[0], curve.latent_dims[-1] + 1)
-            gain, exact = gain_curve(curve.problem, curve.n_supervised, ks, ridge=self.ridge)
+            gain, exact = law_curve(
+                self.laws.get(curve.problem), curve.n_supervised, ks, self.ridge
+            )
             gain = style.finite_or_gap(gain)
             # several problems are the same one up to n_s pairs
             if np.isnan(gain).all() or (exact, curve.n_supervised) in drawn:

@@ -403,3 +403,27 @@ def test_exit_code_of_the_process(tmp_path):
     (line,) = result.stderr.splitlines()
     assert line.startswith("fastgen: error: problems must be one of")
     assert not list(tmp_path.iterdir())
+
+
+def test_tolerance_and_steps_reach_the_sweep(tmp_path):
+    out = tmp_path / "a.nc"
+    options = ["--problems", "penalized", "--tol", "1e-3", "--max-iter", "2", "--out", out]
+    result = run_sweep(*options)
+    assert result.exit_code == 0, result.output
+    found, expected = read(out), sweep(problems="penalized", tol=1e-3, max_iter=2, **LIKE_SMALL)
+    np.testing.assert_array_equal(found.w2, expected.w2)
+    assert int(found.n_iter.max()) == 2
+    refuse(run_sweep("--tol", "-1"), "tol must be finite and at least 0")
+    refuse(run_sweep("--max-iter", "0"), "max_iter must be at least 1")
+
+
+def test_a_drawn_seed_is_told_and_repeats_the_sweep(tmp_path):
+    options = ["sweep", "--n-samples", "6", "--latent-dims", "1:9", "--trials", "3"]
+    first = call(*options, "--no-progress", "--out", tmp_path / "a.nc", "--json")
+    (line,) = [line for line in first.stderr.splitlines() if "seed" in line]
+    seed = line.split("seed ")[1].split(";")[0]
+    assert line == f"fastgen: seed {seed}; --seed {seed} repeats this sweep"
+    assert json.loads(first.stdout)["attrs"]["seed_entropy"] == seed
+    second = call(*options, "--no-progress", "--out", tmp_path / "b.nc", "--seed", seed)
+    assert "seed" not in second.stderr
+    np.testing.assert_array_equal(read(tmp_path / "a.nc").w2, read(tmp_path / "b.nc").w2)

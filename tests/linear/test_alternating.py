@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from oracles import linear as naive
 
 from fastgen.kernels.cpu import alternating
-from fastgen.linear import SpikedGaussian, problems, sweep
-from fastgen.linear.host import semisupervised
-from fastgen.linear.problems import Options, Trial
+from fastgen.linear import SpikedGaussian, sweep
+from fastgen.linear.host import nested, regression, semisupervised
+from fastgen.linear.host.trial import Trial
+from fastgen.linear.options import Options
 
 SETTING = SpikedGaussian(dim=32, true_dim=10)
 
@@ -208,7 +209,7 @@ def test_golden_values_of_the_setting():
     theta, x = golden()
     factor = np.vstack([theta.T, np.sqrt(0.1) * np.eye(32)])
     z = np.random.default_rng(0).standard_normal((20, 20))
-    flat = problems.unsupervised(Trial(factor, x, z, Options()), np.array([20]), 20)[:, 0]
+    flat = nested.unsupervised(Trial(factor, x, z, Options()), np.array([20]), 20)[:, 0]
     assert (factor**2).sum() == pytest.approx(36.637207, abs=1e-6)
     assert flat[0] == pytest.approx(6.482847, abs=1e-6)
     assert flat[1] == pytest.approx(2.058806, abs=1e-6)
@@ -267,7 +268,7 @@ def test_constrained_interpolates_its_pairs(d, m, n, pairs):
     low = np.arange(1, pairs + 1)
     np.testing.assert_array_equal(
         semisupervised.constrained(trial, low, pairs)[:4],
-        problems.pseudo_supervised(trial, low, pairs),
+        nested.pseudo_supervised(trial, low, pairs),
     )
 
 
@@ -277,13 +278,13 @@ def test_constrained_equals_unsupervised_where_it_can():
     sigma = [np.linalg.svd(trial.z[:k, :pairs], compute_uv=False)[-1] for k in range(1, 121)]
     exact = [k for k in range(1, 121) if k > pairs + n and sigma[k - 1] ** 2 >= n]
     assert len(exact) > 40
-    flat = problems.unsupervised(trial, np.array(exact), pairs)[0]
+    flat = nested.unsupervised(trial, np.array(exact), pairs)[0]
     found = semisupervised.constrained(trial, np.array(exact), pairs)
     np.testing.assert_allclose(found[0], flat, rtol=1e-7)
     assert found[4].all()
     near = np.arange(max(6 * pairs, 2 * n), 121)
     found = semisupervised.constrained(trial, near, pairs)[0]
-    np.testing.assert_allclose(found, problems.unsupervised(trial, near, pairs)[0], rtol=0.01)
+    np.testing.assert_allclose(found, nested.unsupervised(trial, near, pairs)[0], rtol=0.01)
 
 
 @pytest.mark.parametrize(("d", "m", "n", "pairs"), SHAPES)
@@ -306,7 +307,7 @@ def test_free_latents_follow_the_alternation(d, m, n, pairs):
 def test_lexicographic_is_its_formula(d, m, n, pairs):
     trial = draw(d, m, n, 3 * n, seed=d)
     ks = np.unique([1, 2, pairs, pairs + 1, n - 1, n, n + 2, d, 3 * n])
-    found = semisupervised.lexicographic(trial, ks, pairs)
+    found = regression.lexicographic(trial, ks, pairs)
     truth = trial.factor.T @ trial.factor
     for i, k in enumerate(ks):
         g = naive.free_latents_lexicographic(trial.x, trial.z[:k], pairs)
@@ -323,7 +324,7 @@ def test_lexicographic_takes_no_rounding_for_a_direction():
     """Where the pairs span the data, what is left of the free samples is nothing."""
     trial = draw(12, 3, 10, 30, seed=5)
     trial.x[:] = trial.x[:, :3] @ np.random.default_rng(0).standard_normal((3, 10))
-    found = semisupervised.lexicographic(trial, np.array([4, 5, 8, 30]), 4)
+    found = regression.lexicographic(trial, np.array([4, 5, 8, 30]), 4)
     left, s, _ = np.linalg.svd(trial.x, full_matrices=False)
     basis = left[:, s > 1e-9 * s[0]]
     assert basis.shape == (12, 3)

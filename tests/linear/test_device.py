@@ -11,11 +11,14 @@ import pytest
 from shim import host
 from shim.formulas import Formulas
 
+from fastgen import _arrays
 from fastgen._dispatch import linear as kernels
-from fastgen.linear import device as _cuda
-from fastgen.linear import problems, sweep
+from fastgen.linear import sweep
 from fastgen.linear.device import batch
-from fastgen.linear.problems import Options, Trial
+from fastgen.linear.device.run import run_trials
+from fastgen.linear.host.trial import Trial
+from fastgen.linear.options import METRICS, Options
+from fastgen.linear.problems import PROBLEMS
 
 NAMES = ("unsupervised", "pseudo_supervised")
 FLOAT64, FLOAT32 = np.dtype("float64"), np.dtype("float32")
@@ -32,7 +35,8 @@ def engine(request):
 
 def run(draws, ks, n_pairs, names, dtype, **device):
     draws = [(*draw, None) for draw in draws]
-    return _cuda.run_trials(draws, ks, n_pairs, names, Options(dtype=dtype), **device)
+    problems = [PROBLEMS[name] for name in names]
+    return run_trials(draws, ks, n_pairs, problems, Options(dtype=dtype), **device)
 
 
 def on_cpu(draws, ks, n_pairs, names=NAMES):
@@ -41,7 +45,7 @@ def on_cpu(draws, ks, n_pairs, names=NAMES):
         trial = Trial(*draw, Options(0.1, None, FLOAT64))
         for i, name in enumerate(names):
             for j, pairs in enumerate(n_pairs):
-                out[t, :, i, j] = getattr(problems, name)(trial, ks, pairs)
+                out[t, :, i, j] = PROBLEMS[name].host(trial, ks, pairs)
     return out
 
 
@@ -57,7 +61,7 @@ def compare(draws, ks, n_pairs, engine, dtype=FLOAT64, xp=np, **options):
     assert found.dtype == FLOAT64
     trace = np.array([(factor**2).sum() for factor, _, _ in draws])[:, None, None, None]
     scale = trace * (1 + expected[:, 3])
-    for metric, name in enumerate(problems.METRICS):
+    for metric, name in enumerate(METRICS):
         a, b = found[:, metric], expected[:, metric]
         size = np.array([(x**2).sum() for _, x, _ in draws])[:, None, None, None] / min(n_pairs)
         if dtype == FLOAT64:
@@ -225,7 +229,7 @@ def test_unknown_problems_are_refused():
 def test_missing_cupy_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(ImportError, match=r'pip install "fastgen\[cuda13\]"') as info:
-        _cuda.require_device()
+        _arrays.require_device()
     assert "\n" not in str(info.value)
 
 
@@ -234,15 +238,15 @@ def test_a_device_is_required(monkeypatch, available):
     fake = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: available))
     monkeypatch.setitem(sys.modules, "cupy", fake)
     if available:
-        assert _cuda.require_device() is fake
+        assert _arrays.require_device() is fake
         return
     with pytest.raises(RuntimeError, match='no driver or no GPU; use device="cpu"') as info:
-        _cuda.require_device()
+        _arrays.require_device()
     assert "\n" not in str(info.value)
 
 
 def test_sweep_sends_its_trials_to_the_device(monkeypatch, tmp_path):
-    monkeypatch.setattr(_cuda, "require_device", lambda: np)
+    monkeypatch.setattr(_arrays, "require_device", lambda: np)
     monkeypatch.setattr(kernels, "cuda_kernels", lambda: Formulas)
     arguments = dict(
         latent_dims=[1, 9, 10, 11, 40],
@@ -253,7 +257,7 @@ def test_sweep_sends_its_trials_to_the_device(monkeypatch, tmp_path):
     )
     found = sweep(**arguments, device="cuda", store=tmp_path / "sweep.zarr")
     expected = sweep(**arguments)
-    for name in problems.METRICS:
+    for name in METRICS:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-9)
     assert found.converged.all()
     with pytest.raises(ValueError, match="was made with device='cuda'"):
@@ -307,7 +311,7 @@ def test_on_the_device(dtype, d, n, n_trials):
 
     ks, pairs = np.arange(1, 3 * n + 1), [n, n // 2]
     draws = spiked(d, n, 3 * n, n_trials=n_trials)
-    device = dict(xp=_cuda.require_device(), engine=cuda)
+    device = dict(xp=_arrays.require_device(), engine=cuda)
     found = compare(draws, ks, pairs, dtype=dtype, **device)
     seconds = []
     for work in (

@@ -9,7 +9,7 @@ from shim.formulas import Formulas as formulas
 from fastgen.kernels.cpu import alternating
 from fastgen.linear.device import batch as _batch
 from fastgen.linear.device import iterations
-from fastgen.linear.problems import Options
+from fastgen.linear.options import Options
 
 
 @pytest.fixture

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from shim import host, strict
 from shim.formulas import Formulas as formulas
 
+from fastgen import _arrays
 from fastgen._dispatch import linear as kernels
-from fastgen.linear import _trials, sweep
-from fastgen.linear import device as _cuda
+from fastgen.linear import sweep
 from fastgen.linear.device import batch as _batch
-from fastgen.linear.device import iterations
-from fastgen.linear.problems import Options, Trial
+from fastgen.linear.device import iterations, run
+from fastgen.linear.host.trial import Trial
+from fastgen.linear.options import ROWS, Options
+from fastgen.linear.problems import PROBLEMS
 
 CLOSED = ("ridge", "procrustes", "reduced_rank", "lexicographic")
 ITERATIVE = ("free_latents", "penalized", "constrained")
-EVERY = tuple(_cuda.PROBLEMS)
+EVERY = tuple(PROBLEMS)
 CONVERGED, N_ITER = 4, 5
 FLOAT64, FLOAT32 = np.dtype("float64"), np.dtype("float32")
 
@@ -39,6 +41,12 @@ def spiked(d, n, largest, *, m=3, n_trials=2, seed=0):
     return draws
 
 
+def run_trials(draws, ks, n_pairs, names, *arguments, **device):
+    return run.run_trials(
+        draws, ks, n_pairs, [PROBLEMS[name] for name in names], *arguments, **device
+    )
+
+
 def on_cpu(draws, ks, n_pairs, names, options):
     out = np.empty((len(draws), 6, len(names), len(n_pairs), len(ks)))
     out[:, CONVERGED:] = np.array([1.0, 0.0])[:, None, None, None]
@@ -46,7 +54,7 @@ def on_cpu(draws, ks, n_pairs, names, options):
         trial = Trial(factor, x, z, options, starts)
         for i, name in enumerate(names):
             for j, pairs in enumerate(n_pairs):
-                rows = _trials.PROBLEMS[name](trial, ks, pairs)
+                rows = PROBLEMS[name].host(trial, ks, pairs)
                 out[t, : len(rows), i, j] = rows
     return out
 
@@ -61,13 +69,13 @@ def compare(draws, ks, n_pairs, names=EVERY, *, engine=formulas, only_converged=
     draws = [(factor, x, z[: ks[-1]], starts[: ks[-1]]) for factor, x, z, starts in draws]
     options = Options(**{"rank": 3, **settings})
     device = dict(xp=np, engine=engine)
-    found = _cuda.run_trials(draws, ks, n_pairs, names, options, **device)
+    found = run_trials(draws, ks, n_pairs, names, options, **device)
     expected = on_cpu(draws, ks, n_pairs, names, options)
     assert found.shape == expected.shape
     trace = np.array([(draw[0] ** 2).sum() for draw in draws])[:, None, None]
     size = np.array([(draw[1] ** 2).sum() for draw in draws])[:, None, None] / min(n_pairs)
     for i, name in enumerate(names):
-        for metric, row in enumerate(_trials.ROWS[:4]):
+        for metric, row in enumerate(ROWS[:4]):
             a, b = found[:, metric, i], expected[:, metric, i]
             scale = np.maximum(trace * (1 + expected[:, 3, i]), size)
             normed = row == "w2" or (name == "procrustes" and row == "train_error")
@@ -121,11 +129,11 @@ def test_float32_is_for_the_norms_only(names):
 def test_nothing_of_the_host_meets_the_device(engine):
     draws, ks = spiked(6, 5, 14), np.array([1, 2, 4, 5, 6, 7, 9, 14])
     arguments = (draws, ks, [5, 3], EVERY, Options(rank=2))
-    expected = _cuda.run_trials(*arguments, xp=np, engine=formulas)
+    expected = run_trials(*arguments, xp=np, engine=formulas)
     device = dict(xp=strict.StrictModule(), engine=strict.StrictEngine(formulas))
-    np.testing.assert_array_equal(_cuda.run_trials(*arguments, **device), expected)
+    np.testing.assert_array_equal(run_trials(*arguments, **device), expected)
     batch = _batch.Batch.of(draws, ks, Options(rank=2), *device.values(), 2**28)
-    assert {type(solve(batch, 3)) for solve in _cuda.PROBLEMS.values()} == {np.ndarray}
+    assert {type(problem.device(batch, 3)) for problem in PROBLEMS.values()} == {np.ndarray}
 
 
 def test_the_stand_in_refuses_what_cupy_refuses():
@@ -172,7 +180,7 @@ def test_batches_of_several_ranks(rank):
 def test_rounding_is_no_direction_of_the_free_samples():
     draws, ks, n_pairs = deficient(7, 6, 18), np.array([2, 3, 4, 5, 6, 18]), 3
     device = dict(xp=np, engine=formulas)
-    found = _cuda.run_trials(draws, ks, [n_pairs], ["lexicographic"], Options(), **device)
+    found = run_trials(draws, ks, [n_pairs], ["lexicographic"], Options(), **device)
     for t, (factor, x, z, _) in enumerate(draws):
         for v, k in enumerate(ks):
             columns = x[:, :n_pairs] @ np.linalg.pinv(z[:k, :n_pairs])
@@ -197,7 +205,7 @@ def test_data_of_zeros():
     options = Options(rank=2)
     ks = np.array([1, 3, 4, 6])
     names = [name for name in EVERY if name != "procrustes"]
-    found = _cuda.run_trials(draws, ks, [3, 2], names, options, xp=np, engine=formulas)
+    found = run_trials(draws, ks, [3, 2], names, options, xp=np, engine=formulas)
     trace = (factor**2).sum()
     np.testing.assert_allclose(found[0, 0], trace, rtol=1e-12)
     closed = [i for i, name in enumerate(names) if name not in ITERATIVE]
@@ -245,9 +253,9 @@ def test_memory_changes_the_chunks_and_not_the_numbers(monkeypatch):
     ks = np.array([1, 3, 4, 5, 6, 8, 15])
     arguments = (draws, ks, [5, 4], EVERY, Options(rank=2))
     device = dict(xp=np, engine=formulas)
-    whole = _cuda.run_trials(*arguments, **device)
+    whole = run_trials(*arguments, **device)
     for memory in (0, 60_000):
-        parts = _cuda.run_trials(*arguments, memory=memory, **device)
+        parts = run_trials(*arguments, memory=memory, **device)
         limit = np.where(np.isin(EVERY, ["penalized", "constrained"]), 1e-6, 1e-10)
         miss = abs(parts - whole)[:, :4] / (1e-3 + abs(whole[:, :4]))
         assert (miss.max(axis=(0, 1, 3, 4)) < limit).all()
@@ -267,7 +275,7 @@ def test_memory_bounds_the_iterations(monkeypatch):
     for memory in (10**6, 10**7):
         largest.clear()
         device = dict(xp=np, engine=formulas, memory=memory)
-        _cuda.run_trials(draws, ks, [6], ["penalized"], options, **device)
+        run_trials(draws, ks, [6], ["penalized"], options, **device)
         assert memory / 20 < max(largest) <= memory / 2
 
 
@@ -287,7 +295,7 @@ def test_interpolation_and_exactness():
     ks = np.array([4, 8, 60])
     device = dict(xp=np, engine=formulas)
     names = ["constrained", "unsupervised"]
-    found = _cuda.run_trials(draws, ks, [n_pairs], names, Options(max_iter=2000), **device)
+    found = run_trials(draws, ks, [n_pairs], names, Options(max_iter=2000), **device)
     assert (found[:, 2, 0] < 1e-20).all()
     np.testing.assert_allclose(found[:, 0, 0, :, -1], found[:, 0, 1, :, -1], rtol=1e-6)
 
@@ -313,7 +321,7 @@ def device(monkeypatch):
         return strict.StrictModule.asnumpy(value)
 
     xp.asnumpy = asnumpy
-    monkeypatch.setattr(_cuda, "require_device", lambda: xp)
+    monkeypatch.setattr(_arrays, "require_device", lambda: xp)
     engine = strict.StrictEngine(formulas)
     monkeypatch.setattr(kernels, "cuda_kernels", lambda: engine)
     return sizes
@@ -329,7 +337,7 @@ def test_sweep_of_every_problem(device, data):
     arguments = dict(**SWEEP, problems=EVERY, rank=2, random_state=0)
     found = sweep(given, **arguments, device="cuda")
     expected = sweep(None if given is None else rows, **arguments)
-    for name in _trials.ROWS:
+    for name in ROWS:
         a, b = found[name], expected[name]
         loose = a.problem.isin(["penalized", "constrained"])
         if name not in ("converged", "n_iter"):
@@ -403,9 +411,9 @@ def test_on_the_device(d, n):
 
     ks = np.arange(1, 3 * n + 1, 3)
     draws, options = spiked(d, n, ks[-1], n_trials=4), Options(rank=5)
-    xp = _cuda.require_device()
-    found = _cuda.run_trials(draws, ks, [n, n // 3], EVERY, options, xp=xp, engine=cuda)
-    expected = _cuda.run_trials(draws, ks, [n, n // 3], EVERY, options, xp=np, engine=formulas)
+    xp = _arrays.require_device()
+    found = run_trials(draws, ks, [n, n // 3], EVERY, options, xp=xp, engine=cuda)
+    expected = run_trials(draws, ks, [n, n // 3], EVERY, options, xp=np, engine=formulas)
     loose = np.isin(EVERY, ["penalized", "constrained"])
     for limit, some in ((1e-9, ~loose), (3e-5, loose)):
         a, b = found[:, :4, some], expected[:, :4, some]

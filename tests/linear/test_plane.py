@@ -10,8 +10,8 @@ import pytest
 import xarray
 from oracles import linear as naive
 
-from fastgen.linear import _subspace
-from fastgen.linear.subspace import subspace_sweep
+from fastgen.linear import plane
+from fastgen.linear.plane import subspace_sweep
 from fastgen.plotting.plane import plane_figure
 
 SLACKS = [0.0, 0.5, 1.0, 3.0, np.inf]
@@ -45,7 +45,7 @@ def test_result_is_labelled(small, tmp_path):
         "orthonormality_slack": 5,
         "trial": 4,
     }
-    assert set(small.data_vars) == set(_subspace.METRICS)
+    assert set(small.data_vars) == set(plane.METRICS)
     assert small.converged.dtype == bool
     assert small.supervised_error.isnull().sel(supervision=0).all()
     assert small.drop_sel(supervision=0).to_array().notnull().all()

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from oracles import linear as naive
 
 from fastgen._dispatch import nuclear
-from fastgen.linear import problems
-from fastgen.linear.host import projections
-from fastgen.linear.problems import METRICS, Options, Trial
+from fastgen.linear.host import nested, projections, regression
+from fastgen.linear.host.trial import Trial
+from fastgen.linear.options import METRICS, Options
 
 SOLVERS = {
-    "unsupervised": problems.unsupervised,
-    "pseudo_supervised": problems.pseudo_supervised,
-    "ridge": problems.ridge,
+    "unsupervised": nested.unsupervised,
+    "pseudo_supervised": nested.pseudo_supervised,
+    "ridge": regression.ridge,
     "procrustes": projections.procrustes,
     "reduced_rank": projections.reduced_rank,
 }
@@ -101,7 +101,7 @@ def test_routes_agree_around_their_threshold(monkeypatch):
     for columns in (46, 47, 48, 49):
         monkeypatch.setattr(nuclear, "LANE_COLUMNS", columns)
         trial = Trial(factor, x, z, Options(0.1, None, np.dtype("float64")))
-        answers.append(problems.pseudo_supervised(trial, ks, 48))
+        answers.append(nested.pseudo_supervised(trial, ks, 48))
     for other in answers[1:]:
         np.testing.assert_allclose(other, answers[0], rtol=1e-10, atol=1e-11)
 
@@ -158,7 +158,7 @@ def test_ridge_of_zero_is_pseudo_supervision_and_a_small_one_is_near():
     ks = np.array([1, 5, 8, 11, 24])
     trial = Trial(factor, x, z, Options(0.0, None, np.dtype("float64")))
     np.testing.assert_array_equal(
-        problems.ridge(trial, ks, 8), problems.pseudo_supervised(trial, ks, 8)
+        regression.ridge(trial, ks, 8), nested.pseudo_supervised(trial, ks, 8)
     )
     check(factor, x, 8, [1, 5, 8, 11, 24], ridge=1e-4)
 
@@ -186,7 +186,7 @@ def test_the_oracle_catches_the_usual_mutants():
     z = np.random.default_rng(1).standard_normal((20, 8))
     truth = factor.T @ factor
     trial = Trial(factor, x, z, Options(0.1, 3, np.dtype("float64")))
-    w2 = problems.pseudo_supervised(trial, np.array([8]), 8)[0, 0]
+    w2 = nested.pseudo_supervised(trial, np.array([8]), 8)[0, 0]
     good = naive.cell("pseudo_supervised", x, z[:8], 8, truth)["w2"]
     assert w2 == pytest.approx(good, rel=1e-9)
     fresh = np.random.default_rng(2).standard_normal((8, 8))
@@ -200,7 +200,7 @@ def test_float32_keeps_its_stated_error():
     z = np.random.default_rng(9).standard_normal((120, 40))
     ks = np.arange(1, 121)
     exact, short = (
-        problems.pseudo_supervised(Trial(factor, x, z, Options(0.1, None, np.dtype(t))), ks, 40)
+        nested.pseudo_supervised(Trial(factor, x, z, Options(0.1, None, np.dtype(t))), ks, 40)
         for t in ("float64", "float32")
     )
     scale = np.trace(factor.T @ factor) * (1 + exact[3])

@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
 from fastgen._dispatch import linear as kernels
-from fastgen.linear import _subspace
+from fastgen.linear import plane, subspace
 from fastgen.linear.subspace import SubspaceFit
 
 SLACKS = [0.0, 0.5, 1.0, 3.0, np.inf]
@@ -38,7 +38,7 @@ def problem(p, n_supervised, *, n=16, dim=32, k=4, seed=0):
 
 
 def descend(x, z, start, slack, tol=0.0, max_iter=1500):
-    """Run the kernel on raw moments, without the reduction of ``_subspace.solve``."""
+    """Run the kernel on raw moments, without the reduction of ``subspace.solve``."""
     n_s, n_u = z.shape[1], x.shape[1] - z.shape[1]
     moments, constant = [], 0.0
     if n_s:
@@ -187,7 +187,7 @@ def test_objective_never_rises(p, k, n, share, slack, scale, seed):
 def test_reduction_to_the_span_changes_nothing(n_supervised):
     _, x, z, start = problem(200, n_supervised, dim=200)
     for slack in (0.0, 0.5, 3.0):
-        found = _subspace.solve(x, z, slack, start, 0.0, 40)
+        found = subspace.solve(x, z, slack, start, 0.0, 40)
         w, history, _ = descend(x, z, start, slack, max_iter=40)
         np.testing.assert_allclose(found.w, w, atol=1e-7)
         np.testing.assert_allclose(found.history, history, rtol=1e-10, atol=1e-11)
@@ -197,7 +197,7 @@ def test_metrics_are_expectations():
     u, x, z, start = problem(9, 12)
     for w in (start, 1.7 * start + 0.2, 3 * np.ones((9, 4))):
         np.testing.assert_allclose(
-            _subspace.expected_errors(w, u, 0.1), naive.subspace_errors(w, u, 0.1), rtol=1e-12
+            plane.expected_errors(w, u, 0.1), naive.subspace_errors(w, u, 0.1), rtol=1e-12
         )
     rng = np.random.default_rng(3)
     z = rng.standard_normal((4, 200_000))

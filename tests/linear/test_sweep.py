@@ -12,7 +12,7 @@ import xarray
 from oracles import linear as naive
 
 from fastgen.linear import SpikedGaussian, sweep
-from fastgen.linear.problems import METRICS
+from fastgen.linear.options import METRICS
 
 SMALL = dict(latent_dims=range(1, 31), n_samples=10, n_trials=6, random_state=0)
 
@@ -146,7 +146,7 @@ def test_results_do_not_depend_on_the_backend(backend):
 
 
 def test_results_do_not_depend_on_n_jobs_or_blocks(monkeypatch):
-    module = importlib.import_module("fastgen.linear._trials")
+    module = importlib.import_module("fastgen.linear.trials")
     alone = sweep(**PARALLEL)
     xarray.testing.assert_equal(sweep(**PARALLEL, n_jobs=2), alone)
     monkeypatch.setattr(module, "_TASK_WORK", 1.0)

@@ -7,6 +7,8 @@ run; a cell that ends is written out, and the arrays shrink when half of the cel
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,8 @@ _SINGULAR = 1e-10
 _MEMORY = 5
 
 
-def polar_factors(batch: Batch, m, sizes: np.ndarray):
-    """Polar factors and nuclear norms of matrices (c, rows, columns).
+def polar_factors(batch: Batch, m: Any, sizes: np.ndarray) -> tuple[Any, Any]:
+    """Return polar factors and nuclear norms of matrices (c, rows, columns).
 
     Only the first ``sizes[i]`` columns of a matrix are not zero; if there are more rows than
     columns, or for every matrix at least as many columns in use as rows.
@@ -50,7 +52,7 @@ def polar_factors(batch: Batch, m, sizes: np.ndarray):
     return polar, nuclear
 
 
-def _equal(chosen: np.ndarray, *sizes: np.ndarray):
+def _equal(chosen: np.ndarray, *sizes: np.ndarray) -> Iterator[tuple]:
     """Yield the different sizes of the chosen cells and the cells that have them."""
     if chosen.any():
         table = np.stack(sizes, axis=1)
@@ -60,7 +62,7 @@ def _equal(chosen: np.ndarray, *sizes: np.ndarray):
 
 @dataclasses.dataclass
 class Cells:
-    """Cells of P3 and P4, arrays of c rows; columns of G beyond ``sizes`` (c,) stay zero.
+    """Cells of "penalized" and "constrained"; columns of G beyond ``sizes`` (c,) stay zero.
 
     Attributes
     ----------
@@ -71,9 +73,11 @@ class Cells:
     b : array (c, q, n)
         Their latents along the columns of G, ``b b^T`` diagonal; zero in free columns.
     held : array (c, 1, q)
-        Columns that do not move (P4); none of them for P3.
+        Columns that do not move, which are those of the pairs in "constrained".
     constant : array (c,)
         What makes the objective a distance.
+    sizes : ndarray of int (c,)
+        Columns of G in use.
     """
 
     root: Any
@@ -83,7 +87,7 @@ class Cells:
     constant: Any
     sizes: np.ndarray
 
-    def take(self, xp, index: np.ndarray) -> Cells:
+    def take(self, xp: ModuleType, index: np.ndarray) -> Cells:
         """Return some of the cells."""
         where = xp.asarray(index)
         names = ("root", "x", "b", "held", "constant")
@@ -98,8 +102,8 @@ class _Objective:
         self.metric = 1 + weight * (cells.b**2).sum(axis=2)[:, None, :]
         self.target = weight * (cells.x @ swap(cells.b))
 
-    def __call__(self, g):
-        """Objective at g and the minimiser of its quadratic majoriser there."""
+    def __call__(self, g: Any) -> tuple[Any, Any]:
+        """Return the objective at g and the minimiser of its quadratic majoriser there."""
         cells = self.cells
         polar, nuclear = polar_factors(self.batch, cells.root * g, cells.sizes)
         value = cells.constant + (squared(g) - 2 * nuclear)
@@ -124,7 +128,7 @@ class _Memory:
     scale: Any
 
     @classmethod
-    def of(cls, xp, g) -> _Memory:
+    def of(cls, xp: ModuleType, g: Any) -> _Memory:
         return cls(
             xp.zeros((_MEMORY, *g.shape)),
             xp.zeros((_MEMORY, *g.shape)),
@@ -133,15 +137,16 @@ class _Memory:
             xp.ones(len(g)),
         )
 
-    def take(self, where) -> _Memory:
+    def take(self, where: Any) -> _Memory:
         arrays = (self.steps, self.changes, self.products, self.valid)
-        return _Memory(*(a[:, where] for a in arrays), self.scale[where])
+        steps, changes, products, valid = (a[:, where] for a in arrays)
+        return _Memory(steps, changes, products, valid, self.scale[where])
 
-    def forget(self, where) -> None:
+    def forget(self, where: Any) -> None:
         self.valid[:, where] = False
         self.scale[where] = 1.0
 
-    def add(self, xp, step: int, s, y, metric) -> None:
+    def add(self, xp: ModuleType, step: int, s: Any, y: Any, metric: Any) -> None:
         """Keep a pair in the place of the oldest, unless it has no curvature."""
         at = step % _MEMORY
         product, curvature = (s * y).sum(axis=(1, 2)), squared(y)
@@ -151,8 +156,8 @@ class _Memory:
         scaled = xp.where(good, (y * y / metric).sum(axis=(1, 2)), 1.0)
         self.scale = xp.where(good, product / scaled, self.scale)
 
-    def direction(self, xp, step: int, gradient, metric):
-        """Two-loop recursion from the pairs kept before ``step``, newest first."""
+    def direction(self, xp: ModuleType, step: int, gradient: Any, metric: Any) -> Any:
+        """Run the two-loop recursion over the pairs kept before ``step``, newest first."""
         order = [(step - 1 - back) % _MEMORY for back in range(_MEMORY)]
         direction, shares = gradient.copy(), {}
         for at in order:
@@ -168,8 +173,8 @@ class _Memory:
 
 
 def match_pairs(
-    batch: Batch, cells: Cells, start, weight: float, tolerance: float, max_iter: int
-) -> tuple:
+    batch: Batch, cells: Cells, start: Any, weight: float, tolerance: float, max_iter: int
+) -> tuple[Any, Any, np.ndarray, np.ndarray]:
     """Minimise the objective of every cell from ``start`` (c, r, q); it never rises.
 
     L-BFGS steps from the Hessian of the majoriser; where one would raise the objective the
@@ -241,8 +246,8 @@ def match_pairs(
     return found, history, n_iter, converged
 
 
-def solve_left(batch: Batch, a, b, rows: np.ndarray, columns: np.ndarray):
-    """``pinv(a) @ b`` for matrices (c, m, n) of which ``rows`` and ``columns`` (c,) are in use."""
+def solve_left(batch: Batch, a: Any, b: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
+    """Return ``pinv(a) @ b``, ``rows`` and ``columns`` (c,) of the matrices (c, m, n) in use."""
     xp = batch.xp
     if max(a.shape[1:]) <= _batch.SIDE:
         found, share = batch.engine.solve_left(a, b, rows, columns)
@@ -261,8 +266,8 @@ def solve_left(batch: Batch, a, b, rows: np.ndarray, columns: np.ndarray):
     return found
 
 
-def _solve_equal(batch: Batch, a, b):
-    """By QR; also the ratio of the smallest to the largest diagonal entry, 0 for a of zeros."""
+def _solve_equal(batch: Batch, a: Any, b: Any) -> tuple[Any, Any]:
+    """Solve by QR; also the smallest over the largest diagonal entry, 0 for a of zeros."""
     xp = batch.xp
     tall = a.shape[1] >= a.shape[2]
     q, upper = xp.linalg.qr(a if tall else swap(a))
@@ -275,14 +280,20 @@ def _solve_equal(batch: Batch, a, b):
 
 
 def free_latents(
-    batch: Batch, x, z_pairs, z_free, sizes: np.ndarray, tolerance: float, max_iter: int
-) -> tuple:
+    batch: Batch,
+    x: Any,
+    z_pairs: Any,
+    z_free: Any,
+    sizes: np.ndarray,
+    tolerance: float,
+    max_iter: int,
+) -> tuple[Any, Any, np.ndarray, np.ndarray]:
     """Alternate between the latents of the unpaired samples and the generator, in every cell.
 
     Parameters
     ----------
     batch : Batch
-        For its array library and kernels.
+        Its array library and kernels are used.
     x : array (c, r, n)
         Data, paired samples first, along their r principal axes.
     z_pairs, z_free : arrays (c, k, n_pairs) and (c, k, n - n_pairs)

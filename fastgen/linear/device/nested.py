@@ -1,4 +1,4 @@
-"""The nested problems, P0 and P1, on the device, and the paths of norms that they follow."""
+"""PCA and minimum-norm regression on the device, and the paths of norms that problems follow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problems import RANK_TOLERANCE
+from ..options import RANK_TOLERANCE
 from . import batch as _batch
 from .batch import (
     Batch,
@@ -18,26 +18,27 @@ from .batch import (
     outside_of,
     pick,
     running_sums,
-    seen,
     squared,
     swap,
     tail_sums,
     transposed_inverse,
+    truth_on,
 )
 
-# Latent dimensions that are worth a call of their own: their cells are cut to the largest of them.
+# A call takes at least _FEWEST latent dimensions, or as many as make _CELLS cells over all trials:
+# cells are padded to the largest dimension of their call, so that long calls waste work.
 _FEWEST = 8
 _CELLS = 2048
 
 
 def unsupervised(batch: Batch, n_pairs: int) -> np.ndarray:
-    """P0 of every trial: PCA of all samples (``n_pairs`` plays no part)."""
+    """PCA of all samples of every trial; the number of pairs plays no part."""
     del n_pairs
     xp, ks = batch.xp, batch.ks
     u, s, _ = xp.linalg.svd(batch.x / batch.x.shape[2] ** 0.5, full_matrices=False)
     keep = s > RANK_TOLERANCE * s[:, :1]
     kept = s * keep
-    truth, energy, rest = seen(batch, u * keep[:, None, :])
+    truth, energy, rest = truth_on(batch, u * keep[:, None, :])
     capped = np.minimum(ks, s.shape[1])
     distinct, where = np.unique(capped, return_inverse=True)
     nuclear = pick(xp, masked_norms(batch, truth * kept[:, None, :], distinct), where)
@@ -52,12 +53,22 @@ def unsupervised(batch: Batch, n_pairs: int) -> np.ndarray:
 
 @dataclasses.dataclass
 class Frame:
-    """Factors of the pseudo-latents of the first pairs, and the data rotated by them.
+    """The first pairs of every trial, factored as ``host.trial.Frame`` factors those of one.
 
-    With ``z[:p]^T = Q upper``: ``inverse`` (t, p, p) that of ``upper^T``, ``residual`` (t, p + 1)
-    what is left of the data beyond every k, ``basis`` and ``coordinates`` the range of ``x Q``,
-    ``truth``, ``energy`` and ``rest`` what the truth has there. For k > p, ``square`` is the QR
-    factor of ``z[:p] Q`` and ``rows`` are ``z[p:] Q``.
+    Attributes
+    ----------
+    n, p : int
+        Number of pairs, and the smaller of it and the largest latent dimension.
+    inverse, square : arrays (t, p, p)
+        ``inv(L)`` with ``z[:p] = L Q^T``, and the triangular QR factor of ``z[:p] Q``.
+    rows : array (t, K - p, p)
+        ``z[p:] Q``.
+    residual : array (t, p + 1)
+        What is left of the data for k = 0 .. p.
+    basis, coordinates : arrays (t, d, r) and (t, r, p)
+        An orthonormal basis of the range of ``x Q``, and its columns in it.
+    truth, energy, rest : arrays
+        What `truth_on` tells of that basis.
     """
 
     n: int
@@ -100,12 +111,12 @@ class Frame:
             residual,
             basis,
             coordinates,
-            *seen(batch, basis),
+            *truth_on(batch, basis),
         )
 
 
 def pseudo_supervised(batch: Batch, n_pairs: int) -> np.ndarray:
-    """P1 of every trial: the minimum-norm least-squares generator of the first pairs."""
+    """Minimum-norm least squares on the first pairs of every trial."""
     xp, ks = batch.xp, batch.ks
     frame = Frame.of(batch, n_pairs)
     p, coordinates = frame.p, frame.coordinates
@@ -124,9 +135,10 @@ def pseudo_supervised(batch: Batch, n_pairs: int) -> np.ndarray:
     )
 
 
-def masked_norms(batch: Batch, f, ks: np.ndarray):
-    """Nuclear norms of ``f[:, :, :k]``, f (t, r, p) upper trapezoidal."""
-    xp, found = batch.xp, []
+def masked_norms(batch: Batch, f: Any, ks: np.ndarray) -> Any:
+    """Return the nuclear norms of ``f[:, :, :k]``, f (t, r, p) upper trapezoidal."""
+    xp = batch.xp
+    found: list[Any] = []
     kernel = int(np.searchsorted(ks, _batch.SIDE, side="right"))
     for group in (ks[:kernel], ks[kernel:]):
         for some in batch.chunks(group, f.shape[1] * f.shape[2], max(_FEWEST, _CELLS // len(f))):
@@ -137,12 +149,12 @@ def masked_norms(batch: Batch, f, ks: np.ndarray):
     return xp.concatenate(found, axis=-1)
 
 
-def leading(batch: Batch, f, y, inverse, ks: np.ndarray):
-    """Nuclear norms of ``f[:, :k] inverse[:k, :k]`` and squared norms of the same with y."""
+def leading(batch: Batch, f: Any, y: Any, inverse: Any, ks: np.ndarray) -> tuple[Any, Any]:
+    """Follow the path of k up to p: ``host.paths.leading`` for every trial."""
     xp, dtype = batch.xp, batch.options.dtype
     nuclear, squares = [xp.zeros((len(f), 0))], [xp.zeros((len(f), 0))]
     numbers = f.shape[1] * f.shape[2]
-    state = xp.zeros(f.shape), xp.zeros(y.shape), 0
+    state: tuple[Any, Any, int] = xp.zeros(f.shape), xp.zeros(y.shape), 0
     for some in batch.chunks(ks, numbers, max(_FEWEST, _CELLS // len(f))):
         k = int(some[-1])
         if f.shape[2] <= _batch.SIDE:
@@ -155,8 +167,10 @@ def leading(batch: Batch, f, y, inverse, ks: np.ndarray):
     return xp.concatenate(nuclear, axis=-1), xp.concatenate(squares, axis=-1)
 
 
-def _leading_products(batch: Batch, f, y, inverse, ks: np.ndarray, state):
-    """Cells of some k by matrix products, each the one before plus the columns between the two."""
+def _leading_products(
+    batch: Batch, f: Any, y: Any, inverse: Any, ks: np.ndarray, state: tuple[Any, Any, int]
+) -> tuple[Any, Any, tuple[Any, Any, int]]:
+    """Form the cells of some k, each the one before plus the columns between the two."""
     xp = batch.xp
     product_f, product_y, done = state
     k_last = int(ks[-1])
@@ -172,9 +186,11 @@ def _leading_products(batch: Batch, f, y, inverse, ks: np.ndarray, state):
     return cells, xp.stack(squares, axis=-1), (product_f, product_y, done)
 
 
-def tall(batch: Batch, frame: Frame, counts: np.ndarray, f, y):
-    """Nuclear norms of ``f inv(R)`` and squared norms of ``y inv(R)`` as rows join R's factor."""
-    xp, nuclear, squares = batch.xp, [], []
+def tall(batch: Batch, frame: Frame, counts: np.ndarray, f: Any, y: Any) -> tuple[Any, Any]:
+    """Follow the path of k beyond the number of pairs: ``host.paths.tall`` for every trial."""
+    xp = batch.xp
+    nuclear: list[Any] = []
+    squares: list[Any] = []
     for _, cells, more in tall_cells(batch, frame, counts, f, y, batch.options.dtype):
         nuclear.append(nuclear_norms(batch, cells))
         squares.append(more)
@@ -182,7 +198,13 @@ def tall(batch: Batch, frame: Frame, counts: np.ndarray, f, y):
 
 
 def tall_cells(
-    batch: Batch, frame: Frame, counts: np.ndarray, f, y, dtype, numbers: int = 0
+    batch: Batch,
+    frame: Frame,
+    counts: np.ndarray,
+    f: Any,
+    y: Any,
+    dtype: Any,
+    numbers: int = 0,
 ) -> Iterator[tuple[slice, Any, Any]]:
     """Yield a slice of ``counts``, the transposed ``f inv(R)`` and squared norms of ``y inv(R)``.
 
@@ -203,8 +225,10 @@ def tall_cells(
         done = last
 
 
-def _tall_quotients(batch: Batch, r, rows, counts: np.ndarray, f, y, dtype):
-    """Cells of some counts, one QR factorization and one inverse each; also the last factor."""
+def _tall_quotients(
+    batch: Batch, r: Any, rows: Any, counts: np.ndarray, f: Any, y: Any, dtype: Any
+) -> tuple[Any, Any, Any]:
+    """Form the cells of some counts, one factorization each; also return the last factor."""
     xp = batch.xp
     cells = xp.zeros((len(f), len(counts), *swap(f).shape[1:]), dtype)
     squares, done = [], 0

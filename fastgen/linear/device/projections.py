@@ -1,4 +1,4 @@
-"""Orthonormal columns and bounded rank on the device; the theory is in the host's twin."""
+"""Orthonormal columns and bounded rank on the device; ``host/projections.py`` has the theory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problems import METRICS
+from ..options import METRICS
 from . import nested
 from .batch import (
     Batch,
@@ -19,11 +19,11 @@ from .batch import (
     outside_of,
     pick,
     running_sums,
-    seen,
     squared,
     swap,
     tail_sums,
     to_numpy,
+    truth_on,
 )
 from .nested import Frame
 
@@ -52,7 +52,7 @@ class _Crossed:
     image: Any
 
     @classmethod
-    def of(cls, batch: Batch, n_pairs: int, basis, cross) -> _Crossed:
+    def of(cls, batch: Batch, n_pairs: int, basis: Any, cross: Any) -> _Crossed:
         image = swap(basis) @ cross
         rows, columns = (np.arange(size) for size in image.shape[1:])
         image = image * batch.xp.asarray(rows[:, None] <= columns)  # below is only rounding
@@ -60,11 +60,12 @@ class _Crossed:
 
 
 def _orthonormal(pairs: _Crossed) -> np.ndarray:
+    """Return the metrics of trials whose ``X Z^T`` have equal rank."""
     batch, image = pairs.batch, pairs.image
     xp, ks = batch.xp, batch.ks
     t, d, r = pairs.basis.shape
     attained = nested.masked_norms(batch, image, ks)
-    truth, energy, rest = seen(batch, pairs.basis)
+    truth, energy, rest = truth_on(batch, pairs.basis)
     low = np.minimum(ks, r)
     distinct, where = np.unique(low, return_inverse=True)
     overlap = pick(xp, nested.masked_norms(batch, truth, distinct), where)
@@ -88,8 +89,8 @@ def _orthonormal(pairs: _Crossed) -> np.ndarray:
     return metrics(batch, overlap, squares, error, train)
 
 
-def _completed(pairs: _Crossed, k: int):
-    """Overlap with the truth and projection error for rank < k < d."""
+def _completed(pairs: _Crossed, k: int) -> tuple[Any, Any]:
+    """Return the overlap with the truth and projection error for rank < k < d."""
     batch, basis, xp = pairs.batch, pairs.basis, pairs.batch.xp
     t, d, r = basis.shape
     latents = xp.linalg.qr(swap(pairs.image[:, :, :k]), mode="complete")[0]
@@ -97,13 +98,13 @@ def _completed(pairs: _Crossed, k: int):
     embedded[:, :k] = latents[:, :, r:]
     free = embedded - basis @ (swap(basis) @ embedded)
     columns = xp.concatenate([basis, xp.linalg.qr(free)[0]], axis=2)
-    truth, _, rest = seen(batch, columns)
+    truth, _, rest = truth_on(batch, columns)
     nuclear = nuclear_norms(batch, truth[:, None].astype(batch.options.dtype))
     return nuclear[:, 0], rest[:, 0]
 
 
-def _kept(pairs: _Crossed, complement, k: int):
-    """Part of ``||Z_k||^2`` in the row space of G for k >= d.
+def _kept(pairs: _Crossed, complement: Any, k: int) -> Any:
+    """Return the part of ``||Z_k||^2`` in the row space of G for k >= d.
 
     That space is spanned by the rows of V and by those latent directions outside of them that are
     nearest to ``eye(d, k)`` on the complement of the range of the pairs.
@@ -134,7 +135,7 @@ def reduced_rank(batch: Batch, n_pairs: int) -> np.ndarray:
 
 
 def _truncated(batch: Batch, frame: Frame) -> np.ndarray:
-    """Rank < k <= p: top left singular vectors of every leading block, by its Gram matrix."""
+    """Truncate every leading block by its Gram matrix, for rank < k <= p."""
     xp, ks, k = batch.xp, batch.ks, int(batch.ks[-1])
     mask = xp.asarray(np.arange(k) < ks[:, None])[None, :, None, :]
     block = frame.coordinates[:, None, :k, :k] * mask
@@ -153,7 +154,7 @@ def _truncated(batch: Batch, frame: Frame) -> np.ndarray:
 
 
 def _truncated_beyond(batch: Batch, frame: Frame) -> np.ndarray:
-    """Rank < p < k: one truncation, then the path of P1."""
+    """Truncate once, then follow the path of the pairs, for rank < p < k."""
     xp, ks, rank = batch.xp, batch.ks, batch.options.rank
     u, s, vt = xp.linalg.svd(frame.coordinates, full_matrices=False)
     h = min(rank, s.shape[1])

@@ -1,10 +1,12 @@
-"""Ridge regression and the lexicographic closed form on the device, along the paths of P1."""
+"""Ridge regression and the lexicographic closed form on the device, along the paths of pairs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ..problems import METRICS, RANK_TOLERANCE
+from ..options import METRICS, RANK_TOLERANCE
 from . import nested
 from .batch import (
     Batch,
@@ -15,10 +17,10 @@ from .batch import (
     outside_of,
     pick,
     running_sums,
-    seen,
     squared,
     swap,
     transposed_inverse,
+    truth_on,
 )
 from .nested import Frame
 
@@ -26,7 +28,7 @@ from .nested import Frame
 def ridge(batch: Batch, n_pairs: int) -> np.ndarray:
     """Minimum of ``||X - G Z||^2 / n_pairs + ridge ||G||^2``.
 
-    For k <= p = min(K, n_pairs) it is P1 of the pairs ``[X, 0]`` and ``[Z, sqrt(rho) I]``,
+    For k <= p = min(K, n_pairs) it is least squares on the pairs ``[X, 0]``, ``[Z, sqrt(rho) I]``,
     rho = ridge n_pairs; beyond, ``G = X V diag(s / (s^2 + rho)) U^T`` with ``Z_k = U diag(s) V^T``
     from the eigenvectors of ``Z_k^T Z_k``, which rho keeps well conditioned.
     """
@@ -40,7 +42,7 @@ def ridge(batch: Batch, n_pairs: int) -> np.ndarray:
     q, upper = xp.linalg.qr(xp.concatenate([swap(z[:, :p]), damping], axis=1))
     q = q[:, :n_pairs]
     basis, coordinates = nested_range(batch, x @ q)
-    truth, energy, rest = seen(batch, basis)
+    truth, energy, rest = truth_on(batch, basis)
     inverse = transposed_inverse(batch, upper)
     low = ks[ks <= p]
     nuclear, squares = nested.leading(batch, truth @ coordinates, coordinates, inverse, low)
@@ -52,9 +54,10 @@ def ridge(batch: Batch, n_pairs: int) -> np.ndarray:
     return metrics(batch, nuclear, squares, outside_of(batch, energy, rest, ks), train)
 
 
-def _misfits(batch: Batch, x, q, ks: np.ndarray):
-    """``||x - x Q_k Q_k^T||^2`` (t, n_k) for leading columns of q, which are not orthonormal."""
-    xp, y, misfits, done = batch.xp, x @ q, [], 0
+def _misfits(batch: Batch, x: Any, q: Any, ks: np.ndarray) -> Any:
+    """Return ``||x - x Q_k Q_k^T||^2`` (t, n_k) for leading, not orthonormal columns."""
+    xp, y, done = batch.xp, x @ q, 0
+    misfits: list[Any] = []
     left = x.copy()
     for k in (int(k) for k in ks):
         left -= y[:, :, done:k] @ swap(q[:, :, done:k])
@@ -63,13 +66,16 @@ def _misfits(batch: Batch, x, q, ks: np.ndarray):
     return xp.stack(misfits, axis=-1) if misfits else xp.zeros((len(x), 0))
 
 
-def _damped(batch: Batch, reduced, x, z, ks: np.ndarray, rho: float) -> list[tuple]:
-    """Nuclear norms, squares and training errors for k > n."""
-    xp, found, done = batch.xp, [], 0
+def _damped(
+    batch: Batch, reduced: Any, x: Any, z: Any, ks: np.ndarray, rho: float
+) -> list[tuple[Any, Any, Any]]:
+    """Return nuclear norms, squares and training errors for k > n."""
+    xp, done = batch.xp, 0
+    found: list[tuple[Any, Any, Any]] = []
     t, n = len(x), x.shape[2]
     truth = xp.linalg.qr(batch.factor @ x, mode="r")
     left = xp.concatenate([truth, reduced], axis=1)[:, None]
-    seen_rows = truth.shape[1]
+    n_truth = truth.shape[1]
     running = xp.zeros((t, n, n))
     for some in batch.chunks(ks, 2 * n * n + 2 * left.shape[2] * n):
         grams = []
@@ -81,14 +87,14 @@ def _damped(batch: Batch, reduced, x, z, ks: np.ndarray, rho: float) -> list[tup
         values = xp.maximum(values, 0)[:, :, None, :]
         half = left @ vectors / (values + rho)
         cells = half * xp.sqrt(values)
-        nuclear = nuclear_norms(batch, cells[:, :, :seen_rows].astype(batch.options.dtype))
-        train = rho**2 * squared(half[:, :, seen_rows:]) / n
-        found.append((nuclear, squared(cells[:, :, seen_rows:]), train))
+        nuclear = nuclear_norms(batch, cells[:, :, :n_truth].astype(batch.options.dtype))
+        train = rho**2 * squared(half[:, :, n_truth:]) / n
+        found.append((nuclear, squared(cells[:, :, n_truth:]), train))
     return found
 
 
 def lexicographic(batch: Batch, n_pairs: int) -> np.ndarray:
-    """P2 with unit-variance free latents, the pairs interpolated first, in closed form.
+    """Interpolate the pairs, then fit the rest with free latents of unit variance.
 
     ``G = X_s pinv(Z_s) + U diag(s / sqrt(n_u)) N^T`` with U, s from ``(I - P_Xs) X_u`` and N in the
     complement of the paired latents.
@@ -105,7 +111,7 @@ def lexicographic(batch: Batch, n_pairs: int) -> np.ndarray:
 
 
 def _grown(batch: Batch, n_pairs: int, added: np.ndarray, paired: np.ndarray) -> np.ndarray:
-    """Rows of ``METRICS`` where free latents take part; the training errors are P1's."""
+    """Return the metrics where free latents take part; training errors are those of the pairs."""
     xp = batch.xp
     frame = Frame.of(batch, n_pairs)
     basis, coordinates = frame.basis, frame.coordinates
@@ -116,7 +122,7 @@ def _grown(batch: Batch, n_pairs: int, added: np.ndarray, paired: np.ndarray) ->
     keep = (s > least)[:, :most]
     u = u[:, :, :most] * keep[:, None, :]
     scale = s[:, :most] * keep / free.shape[2] ** 0.5
-    truth, energy, rest = seen(batch, xp.concatenate([basis, u], axis=2))
+    truth, energy, rest = truth_on(batch, xp.concatenate([basis, u], axis=2))
     head = truth[:, :r, :r] @ coordinates
     wing = truth[:, :, r:] * scale[:, None, :]
     shape = truth.shape[1], n_pairs + most

@@ -1,4 +1,4 @@
-"""The semi-supervised problems P2, P3 and P4 on the device; ``_alternating.py`` iterates.
+"""The iterative problems on the device; ``iterations.py`` has the solvers.
 
 Trials whose data have equal rank go together, so that only the number of columns of G differs from
 cell to cell of one array.
@@ -7,13 +7,12 @@ cell to cell of one array.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..host.semisupervised import ROWS
-from ..problems import METRICS, RANK_TOLERANCE
+from ..options import CLOSED_FORM, METRICS, RANK_TOLERANCE, ROWS
 from . import nested
 from .batch import (
     COPIES,
@@ -23,11 +22,11 @@ from .batch import (
     eigen,
     metrics,
     nuclear_norms,
-    seen,
     squared,
     swap,
     to_numpy,
     transposed_inverse,
+    truth_on,
 )
 from .iterations import Cells, match_pairs
 from .iterations import free_latents as alternate
@@ -35,11 +34,24 @@ from .iterations import free_latents as alternate
 
 @dataclasses.dataclass
 class Axes:
-    """Trials ``index`` of a batch, whose data have equal rank r, in their principal axes.
+    """Trials whose data have equal rank r, in their principal axes.
 
-    ``basis`` (t, d, r), standard deviations ``root`` (t, r), data along the axes ``x`` (t, r, n),
-    first generators ``starts`` (t, r, K) up to a factor, triangular factors ``truth`` of the truths
-    there and the variances ``rest`` (t, 1) outside.
+    Attributes
+    ----------
+    index : ndarray of int (t,)
+        Which trials of the whole batch they are.
+    batch : Batch
+        These trials.
+    basis : array (t, d, r)
+        The principal axes.
+    root : array (t, r)
+        Standard deviations along them.
+    x : array (t, r, n)
+        The data along them.
+    starts : array (t, r, K)
+        First generators along them, but for the factor ``1 / sqrt(k)``.
+    truth, rest : arrays
+        Triangular factors of the truths on the axes, variances (t, 1) outside.
     """
 
     index: np.ndarray
@@ -66,16 +78,18 @@ class Axes:
         return batch.kept["axes"]
 
     @classmethod
-    def _group(cls, batch: Batch, index, rank: int, u, x, s) -> Axes:
+    def _group(cls, batch: Batch, index: np.ndarray, rank: int, u: Any, x: Any, s: Any) -> Axes:
         where = batch.xp.asarray(index)
         part = batch.part(index)
         basis = u[where][:, :, :rank]
-        truth, _, rest = seen(part, basis)
+        truth, _, rest = truth_on(part, basis)
         starts = swap(basis) @ swap(part.starts)
         return cls(index, part, basis, s[where][:, :rank], x[where][:, :rank], starts, truth, rest)
 
-    def cells(self, ks: np.ndarray, n_pairs: int, latents: int, columns) -> Iterator[np.ndarray]:
-        """Cut ``ks`` to the memory; G has ``columns(k)`` columns, ``latents`` rows beside it.
+    def cells(
+        self, ks: np.ndarray, latents: int, columns: Callable[[int], int]
+    ) -> Iterator[np.ndarray]:
+        """Cut ``ks`` to the memory, where G has ``columns(k)`` columns and ``latents`` samples.
 
         Cells of more columns than rows and the others never share an array.
         """
@@ -88,16 +102,18 @@ class Axes:
         for group in (ks[tall], ks[np.logical_not(tall)]):
             yield from self.batch.chunks(group, numbers)
 
-    def flat(self, a):
+    def flat(self, a: Any) -> Any:
         """Put cells (t, m, ..) one after the other."""
         return a.reshape(-1, *a.shape[2:])
 
-    def repeated(self, a, m: int):
+    def repeated(self, a: Any, m: int) -> Any:
         """Repeat an array of every trial for each of its m cells."""
         return self.batch.xp.repeat(a, m, axis=0)
 
-    def measure(self, g, sizes: np.ndarray, train, n_iter, converged) -> np.ndarray:
-        """Rows of ``ROWS`` for generators (t m, r, q), columns beyond ``sizes`` (m,) zero."""
+    def measure(
+        self, g: Any, sizes: np.ndarray, train: Any, n_iter: np.ndarray, converged: np.ndarray
+    ) -> np.ndarray:
+        """Return ``ROWS`` of generators (t m, r, q), their columns beyond ``sizes`` (m,) zero."""
         batch, xp = self.batch, self.batch.xp
         t, m = len(self.x), len(sizes)
         g = g.reshape(t, m, *g.shape[1:])
@@ -112,23 +128,26 @@ class Axes:
 
 
 def _matched(batch: Batch, ks: np.ndarray, n_pairs: int, weight: float | None) -> np.ndarray:
-    """Rows of ``ROWS`` for P3, or, without a weight and for k > n_pairs, for P4."""
+    """Solve "penalized", or, without a weight and for k > n_pairs, "constrained"."""
     out = np.empty((len(batch.x), len(ROWS), len(ks)))
     for axes in Axes.of(batch):
         r = axes.x.shape[1]
 
-        def columns(k, r=r):
+        def columns(k: int, r: int = r) -> int:
             return k if k <= n_pairs else n_pairs + min(k - n_pairs, r)
 
-        for some in axes.cells(ks, n_pairs, n_pairs, columns):
+        for some in axes.cells(ks, n_pairs, columns):
             sizes = np.array([columns(int(k)) for k in some])
-            out[np.ix_(axes.index, range(len(ROWS)), np.searchsorted(ks, some))] = _match(
+            out[np.ix_(axes.index, np.arange(len(ROWS)), np.searchsorted(ks, some))] = _match(
                 axes, some, sizes, n_pairs, weight
             )
     return out
 
 
-def _match(axes: Axes, ks: np.ndarray, sizes: np.ndarray, n_pairs: int, weight) -> np.ndarray:
+def _match(
+    axes: Axes, ks: np.ndarray, sizes: np.ndarray, n_pairs: int, weight: float | None
+) -> np.ndarray:
+    """Return the rows (t, 6, n_k) of ``ROWS`` for cells that go together."""
     batch, xp, options = axes.batch, axes.batch.xp, axes.batch.options
     (t, r, _), m, q = axes.x.shape, len(ks), int(sizes.max())
     start, b = xp.zeros((t, m, r, q)), xp.zeros((t, m, q, n_pairs))
@@ -154,8 +173,8 @@ def _match(axes: Axes, ks: np.ndarray, sizes: np.ndarray, n_pairs: int, weight) 
     return axes.measure(g, sizes, train, n_iter, converged)
 
 
-def _coordinates(axes: Axes, k: int, n_pairs: int, pinned: bool):
-    """First generators (t, r, q) and latents of the pairs (t, p, n_pairs) along their columns.
+def _coordinates(axes: Axes, k: int, n_pairs: int, pinned: bool) -> tuple[Any, Any]:
+    """Return first generators (t, r, q), and latents (t, p, n_pairs) along their columns.
 
     The first p = min(k, n_pairs) columns are along the left singular vectors of the latents (any
     basis of their range if ``pinned``, where G holds the interpolation of the pairs), the others in
@@ -186,39 +205,40 @@ def _coordinates(axes: Axes, k: int, n_pairs: int, pinned: bool):
 
 
 def penalized(batch: Batch, n_pairs: int) -> np.ndarray:
-    """P3: ``weight ||X_s - G Z_s||^2 / n_pairs`` plus W2 to the covariance of all samples."""
+    """Minimum of ``weight ||X_s - G Z_s||^2 / n_pairs`` plus W2 to the covariance of the data."""
     return _matched(batch, batch.ks, n_pairs, batch.options.weight)
 
 
 def constrained(batch: Batch, n_pairs: int) -> np.ndarray:
-    """P4: of the generators of minimum pair error, one nearest in W2 to the sample covariance."""
+    """Of the generators of minimum pair error, one nearest in W2 to the sample covariance."""
     low = batch.ks[batch.ks <= n_pairs]
     out = np.empty((len(batch.x), len(ROWS), len(batch.ks)))
     if low.size:  # nothing is left to choose
         rows = nested.pseudo_supervised(batch.at(low), n_pairs)
         out[:, : len(METRICS), : low.size] = rows
-        out[:, len(METRICS) :, : low.size] = [[1.0], [0.0]]
+        out[:, len(METRICS) :, : low.size] = np.array(CLOSED_FORM)[:, None]
     if low.size < len(batch.ks):
         out[:, :, low.size :] = _matched(batch, batch.ks[low.size :], n_pairs, None)
     return out
 
 
 def free_latents(batch: Batch, n_pairs: int) -> np.ndarray:
-    """P2: ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and Z_u, by alternation from G_0."""
+    """Minimum of ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and Z_u, by alternation."""
     ks, n = batch.ks, batch.x.shape[2]
     if n_pairs == n:
         return nested.pseudo_supervised(batch, n_pairs)
     out = np.empty((len(batch.x), len(ROWS), len(ks)))
     for axes in Axes.of(batch):
         first = _FirstLatents.of(axes.batch, n_pairs)
-        for some in axes.cells(ks, n_pairs, n, lambda k: min(k, n)):
-            out[np.ix_(axes.index, range(len(ROWS)), np.searchsorted(ks, some))] = _alternate(
+        for some in axes.cells(ks, n, lambda k: min(k, n)):
+            out[np.ix_(axes.index, np.arange(len(ROWS)), np.searchsorted(ks, some))] = _alternate(
                 axes, first, some, n_pairs
             )
     return out
 
 
 def _alternate(axes: Axes, first: _FirstLatents, ks: np.ndarray, n_pairs: int) -> np.ndarray:
+    """Return the rows (t, 6, n_k) of ``ROWS`` for cells that go together."""
     batch, xp, options = axes.batch, axes.batch.xp, axes.batch.options
     (t, _, n), m = axes.x.shape, len(ks)
     sizes = np.minimum(ks, n)
@@ -256,8 +276,8 @@ class _FirstLatents:
         q, upper = xp.linalg.qr(swap(batch.starts[:, : batch.x.shape[1]]))
         return cls(free, swap(transposed_inverse(batch, upper)), swap(q) @ free)
 
-    def at(self, batch: Batch, k: int):
-        """``pinv(G_0) X_u`` with G_0 the first k starts over the root of k."""
+    def at(self, batch: Batch, k: int) -> Any:
+        """Return ``pinv(G_0) X_u`` with G_0 the first k starts over the root of k."""
         if k <= self.inverse.shape[1]:
             return k**0.5 * (self.inverse[:, :k, :k] @ self.inside[:, :k])
         q, upper = batch.xp.linalg.qr(batch.starts[:, :k])

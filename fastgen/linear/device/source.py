@@ -1,4 +1,4 @@
-"""Data that lie on the device already: split and centred there, never copied to the host."""
+"""Data that lie on the device already: split and centered there, never copied to the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._sources import ArraySource, ModelSource
+from ... import _arrays
+from .._sources import ArraySource, ModelSource, check_fraction
 from .._sources import make_source as make_host_source
 
 # Odd multipliers of the sums by which arrays are told apart.
@@ -16,8 +17,7 @@ _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 
 def make_source(data: Any, population_fraction: float, xp: ModuleType) -> ModelSource | ArraySource:
     """Return the source that fits ``data``; arrays on the device (CuPy's, torch's) stay there."""
-    if hasattr(data, "detach"):  # a tensor that wants gradients does not show its memory
-        data = data.detach()
+    data = _arrays.detached(data)  # a tensor that wants gradients does not show its memory
     if hasattr(data, "__cuda_array_interface__"):
         return DeviceSource(xp.asarray(data), population_fraction, xp)
     return make_host_source(data, population_fraction)
@@ -34,10 +34,7 @@ class DeviceSource(ArraySource):
                 f"data must have shape (n_rows, d) with at least 4 rows, got {rows.shape}; "
                 "flatten images with reshape(len(images), -1)"
             )
-        if not 0 < population_fraction < 1:
-            raise ValueError(
-                f"population_fraction must lie between 0 and 1, got {population_fraction}"
-            )
+        check_fraction(population_fraction)
         rows = xp.ascontiguousarray(rows, dtype=np.float64)
         wrong = rows.size - int(xp.isfinite(rows).sum())
         if wrong:
@@ -50,9 +47,7 @@ class DeviceSource(ArraySource):
                 f"data must vary, got {len(rows)} identical rows: the covariance is zero"
             )
         self.xp = xp
-        self.rows = rows
-        population = round(population_fraction * len(rows))
-        self.n_population = min(max(population, 2), len(rows) - 2)
+        self._split(rows, population_fraction)
 
     def describe(self) -> str:
         """Shape and sums of the bits: what tells arrays apart without a copy to the host."""

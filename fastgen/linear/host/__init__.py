@@ -1,1 +1,1 @@
-"""Trials of a sweep on the CPU: each goes through all latent dimensions, sharing factorizations."""
+"""A sweep on the CPU: one trial at a time, through all latent dimensions, in compiled kernels."""

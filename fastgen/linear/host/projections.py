@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..._dispatch import nuclear as norms
-from ..problems import Frame, Range, Trial, nested_range, pseudo_supervised
 from . import paths
+from .nested import pseudo_supervised
+from .trial import Frame, Range, Trial, nested_range
 
 
 def procrustes(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
@@ -35,13 +36,17 @@ def procrustes(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
         spread[v] -= lost
     size = np.minimum(ks, d).astype(float)
     train = np.maximum((x**2).sum() + spread - 2 * attained, 0.0) / n_pairs
-    return np.stack([trial.trace + size - 2 * overlap, error, train, size / trial.trace])
+    return trial.table(overlap, size, error, train)
 
 
 def _complete(
     trial: Trial, space: Range, image: np.ndarray, z: np.ndarray, k: int, dtype: np.dtype
 ) -> tuple[float, float, float]:
-    """Overlap with the truth, projection error, and the part of ||Z_k||^2 lost, for k > rank."""
+    """Complete the isometry for k beyond the rank of ``X Z_k^T``.
+
+    Returns its overlap with the truth (the nuclear norm of ``C G``), its projection error, and the
+    part of ``||Z_k||^2`` outside of its rows.
+    """
     d, r = space.basis.shape
     # columns r.. of the full Q span what V leaves free in latent space
     v_all, _ = np.linalg.qr(image[:, :k].T, mode="complete")
@@ -51,9 +56,9 @@ def _complete(
     free = embedded - space.basis @ (space.basis.T @ embedded)
     if k < d:
         columns = np.hstack([space.basis, np.linalg.qr(free)[0]])
-        seen = trial.factor @ columns
-        rest = float(((trial.factor - seen @ columns.T) ** 2).sum())
-        return float(norms.nuclear_norms([seen], dtype)[0]), rest, 0.0
+        image = trial.factor @ columns
+        rest = float(((trial.factor - image @ columns.T) ** 2).sum())
+        return float(norms.nuclear_norms([image], dtype)[0]), rest, 0.0
     overlap = float(norms.nuclear_norms([trial.factor], dtype)[0])
     # G^T G projects on the rows of V and on the d - r latent directions nearest to eye(d, k)
     _, _, vt = np.linalg.svd(free, full_matrices=False)
@@ -70,47 +75,55 @@ def reduced_rank(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     which has those of ``(X Q)[:, :k]`` for k < n and of X beyond.
     """
     frame = trial.frame(n_pairs)
-    rank = trial.options.rank
+    rank = _rank(trial)
     out = np.empty((4, ks.size))
     free = ks <= rank
     if free.any():
         out[:, free] = pseudo_supervised(trial, ks[free], n_pairs)
     wide = np.flatnonzero(~free & (ks <= frame.p))
-    _narrow_wide(trial, frame, ks, wide, out)
+    _truncated(trial, frame, ks, wide, out)
     beyond = np.flatnonzero(~free & (ks > frame.p))
     if beyond.size:
         head, truth, error, tail = _truncate(frame, frame.p, rank)
-        target = np.linalg.qr(truth @ head, mode="r")
+        target = paths.triangular(truth @ head)
         nuclear, squares = paths.tall(
             frame.square,
             frame.rows,
             ks[beyond] - frame.n,
             target,
-            np.linalg.qr(head, mode="r"),
+            paths.triangular(head),
             trial.options.dtype,
         )
         train = np.full(beyond.size, tail)
-        out[:, beyond] = _rows(trial, nuclear, squares, error, train / n_pairs)
+        out[:, beyond] = trial.table(nuclear, squares, error, train / n_pairs)
     return out
 
 
-def _narrow_wide(trial, frame, ks, wide, out):
+def _rank(trial: Trial) -> int:
+    """Return the option ``rank``, which the problem needs; without it there is no bound."""
+    return len(trial.x) if trial.options.rank is None else trial.options.rank
+
+
+def _truncated(
+    trial: Trial, frame: Frame, ks: np.ndarray, wide: np.ndarray, out: np.ndarray
+) -> None:
+    """Write the columns ``wide`` of ``out``, rank < k <= p, where every k is truncated anew."""
     for start in range(0, wide.size, paths.LANES):
         group = wide[start : start + paths.LANES]
         factors, squares, errors, train = [], [], [], []
         for v in group:
             k = int(ks[v])
-            head, truth, error, tail = _truncate(frame, k, trial.options.rank)
+            head, truth, error, tail = _truncate(frame, k, _rank(trial))
             latent = head @ frame.inverse[:k, :k]
             factors.append(truth @ latent)
             squares.append((latent**2).sum())
             errors.append(error)
             train.append((frame.residual[k] + tail) / frame.n)
         nuclear = norms.nuclear_norms(factors, trial.options.dtype)
-        out[:, group] = _rows(trial, nuclear, np.array(squares), np.array(errors), np.array(train))
+        out[:, group] = trial.table(nuclear, np.array(squares), np.array(errors), np.array(train))
 
 
-def _truncate(frame: Frame, k: int, rank: int):
+def _truncate(frame: Frame, k: int, rank: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Top singular triplets of the first k rotated data columns, in the frame's basis.
 
     Returns ``diag(s_h) V_h^T`` (h, k), the triangular factor of the truth on ``U_h``, the
@@ -121,17 +134,6 @@ def _truncate(frame: Frame, k: int, rank: int):
     u, s, vt = np.linalg.svd(space.coordinates[:inside, :k], full_matrices=False)
     h = min(rank, s.size)
     image = space.truth[:, :inside] @ u
-    error = (image[:, h:] ** 2).sum() + space.projection_error(np.array([inside]))[0]
-    truth = np.linalg.qr(image[:, :h], mode="r")
-    return s[:h, None] * vt[:h], truth, error, (s[h:] ** 2).sum()
-
-
-def _rows(trial, nuclear, squares, error, train):
-    return np.stack(
-        [
-            trial.trace + squares - 2 * nuclear,
-            np.broadcast_to(error, squares.shape),
-            train,
-            squares / trial.trace,
-        ]
-    )
+    error = float((image[:, h:] ** 2).sum() + space.projection_error(np.array([inside]))[0])
+    truth = paths.triangular(image[:, :h])
+    return s[:h, None] * vt[:h], truth, error, float((s[h:] ** 2).sum())

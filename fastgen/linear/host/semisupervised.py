@@ -1,8 +1,7 @@
-"""The semi-supervised problems: free latents (P2), a penalty (P3), a constraint (P4).
+"""The iterative problems: free latents, a penalty on the pairs, a constraint by the pairs.
 
-The iterative ones return (len(ROWS), len(ks)): the metrics, then whether the cell converged and in
-how many steps. G is kept in the principal axes of the data, where every iterate beyond the start
-lies.
+They return (6, len(ks)), the rows of ``options.ROWS``. Generators are kept in the principal axes of
+the data, where every iterate beyond the start lies.
 """
 
 from __future__ import annotations
@@ -13,15 +12,29 @@ import numpy as np
 
 from ..._dispatch import linear as kernels
 from ..._dispatch import nuclear as norms
-from ..problems import METRICS, RANK_TOLERANCE, Trial, nested_range, pseudo_supervised
+from ..options import CLOSED_FORM, METRICS, RANK_TOLERANCE, ROWS
 from . import paths
-
-ROWS = (*METRICS, "converged", "n_iter")
+from .nested import pseudo_supervised
+from .trial import Trial
 
 
 @dataclasses.dataclass
 class Axes:
-    """Principal axes (d, r) of the data, their standard deviations and the data along them."""
+    """The principal axes of a trial's data, and the truth in them.
+
+    Attributes
+    ----------
+    basis : ndarray (d, r)
+        The axes along which the data vary.
+    root : ndarray (r,)
+        Standard deviations along them.
+    x : ndarray (r, n)
+        The data along them.
+    truth : ndarray
+        Triangular factor of the truth on the axes.
+    rest : float
+        Variance of the truth outside of the axes.
+    """
 
     basis: np.ndarray
     root: np.ndarray
@@ -32,15 +45,15 @@ class Axes:
     @classmethod
     def of(cls, trial: Trial) -> Axes:
         """Return the axes of a trial's data, computed once."""
-        if not hasattr(trial, "_axes"):
+        if "axes" not in trial.kept:
             n = trial.x.shape[1]
             u, s, vt = np.linalg.svd(trial.x / np.sqrt(n), full_matrices=False)
             r = max(1, int((s > RANK_TOLERANCE * s[0]).sum()))
             basis = np.ascontiguousarray(u[:, :r])
             truth, _, rest = kernels.linear_frame().seen(basis, trial.factor)
             x = np.sqrt(n) * s[:r, None] * vt[:r]
-            trial._axes = cls(basis, s[:r], x, truth, rest)
-        return trial._axes
+            trial.kept["axes"] = cls(basis, s[:r], x, truth, rest)
+        return trial.kept["axes"]
 
     def projection_error(self, g: np.ndarray) -> float:
         """Variance of the truth outside the range of g (r, q), of full rank."""
@@ -53,11 +66,13 @@ class Axes:
 
 def _start(trial: Trial, k: int) -> np.ndarray:
     """First generator (d, k), entries N(0, 1/k), nested over k like the latents."""
+    if trial.starts is None:
+        raise ValueError("a trial of an iterative problem must have starts, got None")
     return trial.starts[:k].T / np.sqrt(k)
 
 
 def _collect(trial: Trial, cells: list[tuple]) -> np.ndarray:
-    """Metrics of the generators g, training errors and outcomes of ``cells``, in order."""
+    """Return the rows of ``ROWS`` for cells as `match` and `alternate` return them."""
     axes = Axes.of(trial)
     out = np.empty((len(ROWS), len(cells)))
     for begin in range(0, len(cells), paths.LANES):
@@ -78,7 +93,7 @@ def _collect(trial: Trial, cells: list[tuple]) -> np.ndarray:
 
 
 def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
-    """Solve one cell of P3 (finite weight) or P4 (infinite).
+    """Solve one cell of "penalized" (finite weight) or of "constrained" (infinite weight).
 
     Returns the generator in the principal axes of the data (rows) and of the latents (columns), the
     pair error, whether it converged, the steps taken, and the axes (k, p or k) of the columns.
@@ -99,7 +114,7 @@ def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
     rotated = start @ columns
     inside, outside = rotated[:, :p], rotated[:, p:]
     if crowded:
-        outside = np.linalg.qr((start - inside @ columns.T).T, mode="r").T
+        outside = paths.triangular((start - inside @ columns.T).T).T
     constant = float((axes.root**2).sum())
     if np.isfinite(weight):
         weight = weight / n_pairs
@@ -120,18 +135,18 @@ def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
 
 
 def penalized(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """P3: ``weight ||X_s - G Z_s||^2 / n_pairs`` plus W2 to the covariance of all samples."""
+    """Minimum of ``weight ||X_s - G Z_s||^2 / n_pairs`` plus W2 to the covariance of the data."""
     weight = trial.options.weight
     return _collect(trial, [match(trial, int(k), n_pairs, weight) for k in ks])
 
 
 def constrained(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """P4: of the generators of minimum pair error, one nearest in W2 to the sample covariance."""
+    """Of the generators of minimum pair error, one nearest in W2 to the sample covariance."""
     low = ks[ks <= n_pairs]
     out = np.empty((len(ROWS), ks.size))
     if low.size:  # nothing is left to choose
         out[: len(METRICS), : low.size] = pseudo_supervised(trial, low, n_pairs)
-        out[len(METRICS) :, : low.size] = [[1.0], [0.0]]
+        out[len(METRICS) :, : low.size] = np.array(CLOSED_FORM)[:, None]
     high = ks[low.size :]
     if high.size:
         cells = [match(trial, int(k), n_pairs, np.inf) for k in high]
@@ -140,7 +155,7 @@ def constrained(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
 
 
 def free_latents(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """P2: ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and Z_u, by alternation from G_0."""
+    """Minimum of ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and Z_u, by alternation."""
     n = trial.x.shape[1]
     if n_pairs == n:
         return pseudo_supervised(trial, ks, n_pairs)
@@ -148,7 +163,10 @@ def free_latents(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
 
 
 def alternate(trial: Trial, k: int, n_pairs: int) -> tuple:
-    """Solve one cell of P2; returns what :func:`match` does, the objective over n for the error."""
+    """Solve one cell of "free_latents".
+
+    Returns what `match` does, with the objective over n in place of the pair error.
+    """
     n = trial.x.shape[1]
     options = trial.options
     z_free = np.linalg.lstsq(_start(trial, k), trial.x[:, n_pairs:], rcond=None)[0]
@@ -167,44 +185,3 @@ def alternate(trial: Trial, k: int, n_pairs: int) -> tuple:
         history,
     )
     return g, history[n_iter - 1] / n, converged, n_iter, columns
-
-
-def lexicographic(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
-    """P2 with unit-variance free latents, the pairs interpolated first, in closed form.
-
-    ``G = X_s pinv(Z_s) + U diag(s / sqrt(n_u)) N^T`` with U, s from ``(I - P_Xs) X_u`` and N in the
-    complement of the paired latents.
-    """
-    d, n = trial.x.shape
-    out = pseudo_supervised(trial, ks, n_pairs)
-    n_free = n - n_pairs
-    added = np.minimum(np.minimum(ks - n_pairs, n_free), d - n_pairs)
-    grown = np.flatnonzero(added > 0)
-    if grown.size == 0:
-        return out
-    frame = trial.frame(n_pairs)
-    basis = frame.range.basis
-    free = trial.x[:, n_pairs:]
-    u, s, _ = np.linalg.svd(free - basis @ (basis.T @ free), full_matrices=False)
-    keep = int((s > RANK_TOLERANCE * np.linalg.norm(free)).sum())
-    space = nested_range(np.hstack([basis, u[:, :keep]]), trial)
-    head = frame.range.coordinates
-    scale = s[:keep] / np.sqrt(n_free)
-    square, done = frame.square, 0
-    factors = []
-    for v in grown:
-        count = int(ks[v]) - n_pairs
-        square = paths.add_rows(square.copy(), frame.rows[done:count].copy())
-        done = count
-        rho = min(int(added[v]), keep)
-        wide = np.hstack([basis @ paths.solve_right(head, square), u[:, :rho] * scale[:rho]])
-        factors.append(trial.factor @ wide)
-        size = float((wide**2).sum())
-        out[0, v] = trial.trace + size
-        out[1, v] = space.projection_error(np.array([basis.shape[1] + rho]))[0]
-        out[3, v] = size / trial.trace
-    for begin in range(0, len(factors), paths.LANES):
-        part = factors[begin : begin + paths.LANES]
-        nuclear = norms.nuclear_norms(part, trial.options.dtype)
-        out[0, grown[begin : begin + len(part)]] -= 2 * nuclear
-    return out
