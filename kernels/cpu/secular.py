@@ -75,16 +75,16 @@ def _capacitances(eigenvalues, updates, t):
     """
     m, r = updates.shape
     resolvents = 1 / (eigenvalues[:, None] + t * t)
-    blocks = -(-m // LANES)
-    packed = np.empty((_row(blocks * LANES), t.size))
-    for start in range(0, m, LANES):
-        stop = min(start + LANES, m)
-        width = start + LANES
-        products = np.empty((stop - start, width, r))
-        np.multiply(updates[start:stop, None], updates[None, :stop], out=products[:, :stop])
-        products[:, stop:] = 0.0
-        at = _row(start)
-        out = packed[at : at + (stop - start) * width]
+    length = -(-m // LANES) * LANES
+    packed = np.empty((_row(length), t.size))
+    buffer = np.empty(LANES * length * r)
+    padded = np.zeros((length, r))
+    padded[:m] = updates
+    for start in range(0, length, LANES):
+        stop = start + LANES
+        products = buffer[: LANES * stop * r].reshape(LANES, stop, r)
+        np.multiply(padded[start:stop, None], padded[:stop], out=products)
+        out = packed[_row(start) : _row(stop)]
         np.dot(products.reshape(-1, r), resolvents, out=out)
     return packed
 
