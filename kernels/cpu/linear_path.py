@@ -25,6 +25,17 @@ from .simd import LANES, load, splat, store
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _grow(f, inverse, start, stop, product):
+    """Add columns start..stop of f times the same rows of inverse to the running product."""
+    r = f.shape[0]
+    for col in range(start, stop):
+        for i in range(min(r, col + 1)):
+            x = f[i, col]
+            for j in range(col + 1):
+                product[i, j] += x * inverse[col, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _lay(f, y, k, v, out):
     """Transposed ``f[:, :k]`` to lane v of ``out``; return the squared norm of ``y[:, :k]``."""
     for i in range(f.shape[0]):
@@ -62,8 +73,8 @@ def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
         stack = np.zeros((1, group[-1], min(group[-1], len(f)), LANES), gamma.dtype)
         for v, k in enumerate(group):
             if not whole:
-                product_f[:k, :k] += np.dot(f[:k, done:k], inverse[done:k, :k])
-                product_y[:k, :k] += np.dot(y[:k, done:k], inverse[done:k, :k])
+                _grow(f, inverse, done, k, product_f)
+                _grow(y, inverse, done, k, product_y)
             done = k
             squares[start + v] = _lay(product_f, product_y, k, v, stack[0])
         nuclear_norms(stack, gamma, omega, lanes)

@@ -68,31 +68,24 @@ def axis_nodes(low, high, digits=_DIGITS):
     return t, weights * (period / n_nodes)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
 def _capacitances(eigenvalues, updates, t):
-    """Lower triangles of ``U^T inv(A + t^2) U``, one column per t.
-
-    Rows come eight at a time, each as long as the last of its eight: see ``_row``.
-    """
+    """Lower triangles of ``U^T inv(A + t^2) U``, packed by rows, one column per t."""
     m, r = updates.shape
-    resolvents = 1 / (eigenvalues[:, None] + t * t)
-    length = -(-m // LANES) * LANES
-    packed = np.empty((_row(length), t.size))
-    buffer = np.empty(LANES * length * r)
-    padded = np.zeros((length, r))
-    padded[:m] = updates
-    for start in range(0, length, LANES):
-        stop = start + LANES
-        products = buffer[: LANES * stop * r].reshape(LANES, stop, r)
-        np.multiply(padded[start:stop, None], padded[:stop], out=products)
-        out = packed[_row(start) : _row(stop)]
-        np.dot(products.reshape(-1, r), resolvents, out=out)
+    resolvents = np.empty((r, t.size))
+    for i in range(r):
+        for j in range(t.size):
+            resolvents[i, j] = 1 / (eigenvalues[i] + t[j] * t[j])
+    packed = np.empty((m * (m + 1) // 2, t.size))
+    products = np.empty((m, r))
+    start = 0
+    for a in range(m):
+        for b in range(a + 1):
+            for i in range(r):
+                products[b, i] = updates[b, i] * updates[a, i]
+        np.dot(products[: a + 1], resolvents, packed[start : start + a + 1])
+        start += a + 1
     return packed
-
-
-def _row(a):
-    """Where row ``a`` of the packed triangle begins."""
-    block = a // LANES
-    return LANES * LANES // 2 * block * (block + 1) + (a % LANES) * LANES * (block + 1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -122,8 +115,7 @@ def _add_log_pivots(packed, weights, out):
         for a in range(0, m, 2):
             pair = min(2, m - a)
             for q in range(pair):
-                block = (a + q) // LANES
-                start = 32 * block * (block + 1) + ((a + q) % LANES) * LANES * (block + 1)
+                start = (a + q) * (a + q + 1) // 2
                 for b in range(a + q + 1):
                     at = q * pitch + b * LANES
                     store(rows, at, load(packed, (start + b) * weights.size + group))
