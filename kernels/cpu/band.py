@@ -15,9 +15,9 @@ geometrically; with the geometric mean of the eigenvalues both terms are positiv
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from . import blas
+from .compilation import kernel
 from .secular import axis_nodes
 from .simd import LANES, load, splat, store
 
@@ -73,7 +73,7 @@ def to_band(a: np.ndarray, width: int) -> np.ndarray:
     return band
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _subtract(ring, inverse, here, pair):
     """Take from two columns of the matrix what those before them explain, four at a time."""
     width = inverse.shape[0]
@@ -116,7 +116,7 @@ def _subtract(ring, inverse, here, pair):
             store(pair, second + at, z - g3 * l3)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _log_determinants(band, scales, shifts, ring, inverse, pair, product, out):
     """See ``log_determinants``; every array but the first three is scratch or ``out``, all zero.
 
@@ -161,7 +161,7 @@ def _log_determinants(band, scales, shifts, ring, inverse, pair, product, out):
 
 
 def log_determinants(band, scales, shifts, out):
-    """``log det(scales[v] * B + shifts[v] I)`` for eight v, NaN where it is not positive definite."""
+    """``log det(scales[v] * B + shifts[v] I)`` for eight v, NaN where not positive definite."""
     width = band.shape[1] - 1
     # beyond the band zeros: four columns are read until the last of them ends
     ring = np.zeros((width, width + 5, LANES))

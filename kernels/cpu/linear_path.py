@@ -18,13 +18,13 @@ close together ``secular.dense_path`` lets many of them share one eigendecomposi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compilation import kernel
 from .nuclear import nuclear_norms
 from .simd import LANES, load, splat, store
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _grow(f, inverse, start, stop, product):
     """Add columns start..stop of f times the same rows of inverse to the running product."""
     r = f.shape[0]
@@ -35,7 +35,7 @@ def _grow(f, inverse, start, stop, product):
                 product[i, j] += x * inverse[col, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _lay(f, y, k, v, out):
     """Transposed ``f[:, :k]`` to lane v of ``out``; return the squared norm of ``y[:, :k]``."""
     for i in range(f.shape[0]):
@@ -81,7 +81,7 @@ def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
         nuclear[start : start + len(group)] = lanes[0, : len(group)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_rows(r, rows):
     """Update the triangular QR factor ``r`` (n, n) by new rows (m, n), which are overwritten."""
     n = r.shape[0]
@@ -115,7 +115,7 @@ def _triangles(r, rows, counts, out):
         out[:, :, v] = r
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _quotients(triangles, f, y, column, diagonal, out, squares):
     """Transposed ``f inv(R)`` to out (n, r, 8), squared norms of ``y inv(R)``, eight R at once.
 

@@ -10,12 +10,12 @@ an SVD, a small multiple of eps times the largest singular value.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compilation import kernel
 from .simd import LANES, load, splat, store
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _normalise(a, out, norm):
     """Copy to ``out`` every matrix over its Frobenius norm, kept in ``norm[0]`` (zero stays zero).
 
@@ -55,7 +55,7 @@ def _normalise(a, out, norm):
 _ALPHA, _BELOW, _BETA, _INVERSE, _TAU = 0, 1, 2, 3, 4
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _reflector(s, tau):
     """Householder scalars of the vectors (alpha, tail) with squared tail norm ``below``."""
     for v in range(LANES):
@@ -73,7 +73,7 @@ def _reflector(s, tau):
             s[_INVERSE, v] = 1 / (head - size)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _bidiagonalise(a, cols, s, u, w, y, diag, upper):
     """Overwrite ``a[:, :cols]``; squared diagonal and superdiagonal in diag, upper.
 
@@ -168,7 +168,7 @@ def _bidiagonalise(a, cols, s, u, w, y, diag, upper):
                 store(a, p + stride + at, load(a, p + stride + at) - dot1 * yc)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _sum_of_roots(diag, upper, gamma, omega, norm, out):
     """Quadrature of tr sqrt(B^T B) times ``norm[0]``, for bidiagonals given by squared entries."""
     cols = diag.shape[0]

@@ -17,9 +17,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from . import blas
+from .compilation import kernel
 from .linear_frame import gram_error
 from .simd import LANES, load, splat, store
 
@@ -68,7 +68,7 @@ def axis_nodes(low, high, digits=_DIGITS):
     return t, weights * (period / n_nodes)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _capacitances(eigenvalues, updates, t):
     """Lower triangles of ``U^T inv(A + t^2) U``, packed by rows, one column per t."""
     m, r = updates.shape
@@ -88,7 +88,7 @@ def _capacitances(eigenvalues, updates, t):
     return packed
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _log_pivot(excess, weights, out):
     """Add to out[0] the weighted logarithms of 1 + excess, which it leaves in excess."""
     for v in range(LANES):
@@ -98,7 +98,7 @@ def _log_pivot(excess, weights, out):
         excess[v] = 1 + x
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add_log_pivots(packed, weights, out):
     """Weighted sums over the columns of the logarithms of the pivots of I + packed, eight at once.
 
