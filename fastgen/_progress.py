@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ._dispatch import compiling
+
 # A bar that nobody asked for appears after so many seconds.
 _DELAY = 2.0
 
@@ -60,7 +62,24 @@ def reporter(
         disable=None if progress is None else False,
         delay=_DELAY if progress is None else 0,
     ) as bar:
-        yield bar.update
+        yield _after_compilation(bar)
+
+
+def _after_compilation(bar: Any) -> Report:
+    """Return ``bar.update`` with a clock that stands still while kernels are compiled."""
+    lock = threading.Lock()
+    before = compiling.seconds()
+
+    def report(count: int = 1) -> Any:
+        nonlocal before
+        with lock:
+            now = compiling.seconds()
+            if now > before and hasattr(bar, "start_t"):  # a bar that is not drawn has no clock
+                bar.start_t = min(bar.start_t + now - before, bar._time())
+                before = now
+        return bar.update(count)
+
+    return report
 
 
 def _counting(progress: Callable[..., Any], total: int | None, done: int) -> Report:

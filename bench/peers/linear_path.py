@@ -23,7 +23,7 @@ from report import environment_lines, median, write
 from fastgen._dispatch import linear as kernels
 from fastgen._dispatch import linear as runs
 from fastgen._dispatch import nuclear as norms
-from fastgen.kernels.cpu import linear_frame, nuclear, secular
+from fastgen.kernels.cpu import blas, linear_frame, nuclear, secular
 from fastgen.kernels.quadrature import nodes
 from fastgen.linear import SpikedGaussian, problems
 from fastgen.linear.host import paths as _path
@@ -148,13 +148,13 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
     r = np.linalg.qr(np.vstack([r, rows[:first]]), mode="r")
     block = rows[first : first + m].copy()
     both = np.vstack([f, y])
-    inverse = linear_frame.upper_inverse(r)
+    inverse = blas.upper_inverse(r)
     updates = np.empty((m, len(both)))
     if secular._downdates(inverse, block, both, updates) != m:
         raise SystemExit(f"n {n}: a block far from the peak did not go in one piece")
     after = r.copy()
-    linear_frame.absorb_rows(after, block.copy())
-    generator = f @ linear_frame.upper_inverse(after)
+    blas.absorb_rows(after, block.copy())
+    generator = f @ blas.upper_inverse(after)
     values, _, basis = secular._eigenbasis(generator, norms.GRAM_TOLERANCE)
     steps = updates[::-1, : len(f)] @ basis
     t, weights = secular.axis_nodes(values.min(), values.max() + np.square(steps).sum())
@@ -173,7 +173,7 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
             8 * m * n * n + m * m * n + 4 * m * m * n + 2 / 3 * m**3,
         ),
         "rotation, inverse": (
-            lambda: linear_frame.upper_inverse(_absorbed(r, block)),
+            lambda: blas.upper_inverse(_absorbed(r, block)),
             2 * m * n * n + n**3 / 3,
         ),
         "products": (
@@ -193,7 +193,7 @@ def takes_svd(case: Case) -> bool:
 
 def _absorbed(r: np.ndarray, block: np.ndarray) -> np.ndarray:
     r = r.copy()
-    linear_frame.absorb_rows(r, block.copy())
+    blas.absorb_rows(r, block.copy())
     return r
 
 

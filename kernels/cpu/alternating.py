@@ -7,15 +7,15 @@ axes of the data, columns along the singular directions of the paired latents an
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compilation import kernel
 from .polar import polar
 
 # Sums in any order, so that they fill vector registers; infinities and NaN keep their meaning.
 _SUMS = {"reassoc", "contract"}
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def _evaluate(g, cross, sigma, root, weight, image, basis, known):
     """Objective at g and, in ``image``, the minimiser of its quadratic majoriser there.
 
@@ -47,7 +47,7 @@ def _evaluate(g, cross, sigma, root, weight, image, basis, known):
     return objective, known
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def _dot(a, b):
     total = 0.0
     for i in range(a.shape[0]):
@@ -56,7 +56,7 @@ def _dot(a, b):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def _add(a, factor, b):
     """Add ``factor * b`` to ``a``."""
     for i in range(a.shape[0]):
@@ -64,7 +64,7 @@ def _add(a, factor, b):
             a[i, j] += factor * b[i, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def _scaled_dot(a, b, metric):
     """Inner product of a and b over the column weights ``metric``."""
     total = 0.0
@@ -74,7 +74,7 @@ def _scaled_dot(a, b, metric):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def _two_loops(gradient, metric, steps, changes, products, used, newest):
     """L-BFGS direction from the last ``used`` pairs, ``metric`` (q,) the Hessian it starts from.
 
@@ -100,7 +100,7 @@ def _two_loops(gradient, metric, steps, changes, products, used, newest):
     return direction
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def _advance(here, there, image, metric, gradient, step, change):
     """Write the step from here to there and its change of gradient; renew ``gradient``.
 
@@ -124,7 +124,7 @@ def _advance(here, there, image, metric, gradient, step, change):
     return product, moved, turned, left
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter, history):
     """Minimise ``weight ||cross - G_1 sigma||^2 + ||G||^2 - 2 ||diag(root) G||_* + constant``.
 
@@ -216,7 +216,7 @@ def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter
     return here, max_iter, False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _solve_left(a, b):
     """``pinv(a) @ b``, by QR where a has full rank."""
     tall = a.shape[0] >= a.shape[1]
@@ -230,7 +230,7 @@ def _solve_left(a, b):
     return np.dot(q, np.linalg.solve(np.ascontiguousarray(r.T), b))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def free_latents(x, z_pairs, z_free, tolerance, max_iter, history):
     """Alternate between the latents of the unpaired samples and the generator.
 

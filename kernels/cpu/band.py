@@ -15,9 +15,9 @@ geometrically; with the geometric mean of the eigenvalues both terms are positiv
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from . import blas
+from .compilation import kernel
 from .secular import axis_nodes
 from .simd import LANES, load, splat, store
 
@@ -73,7 +73,7 @@ def to_band(a: np.ndarray, width: int) -> np.ndarray:
     return band
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _subtract(ring, inverse, here, pair):
     """Take from two columns of the matrix what those before them explain, four at a time."""
     width = inverse.shape[0]
@@ -116,21 +116,17 @@ def _subtract(ring, inverse, here, pair):
             store(pair, second + at, z - g3 * l3)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def log_determinants(band, scales, shifts, out):
-    """``log det(scales[v] * B + shifts[v] I)`` for eight v, NaN where it is not positive definite.
+@kernel
+def _log_determinants(band, scales, shifts, ring, inverse, pair, product, out):
+    """See ``log_determinants``; every array but the first three is scratch or ``out``, all zero.
 
     Factorization ``L D L^T``, two columns at a time, every one from the ``width`` before it, which
     wait unscaled in a ring; ``width`` is a multiple of four.
     """
     n = band.shape[0]
     width = band.shape[1] - 1
-    # beyond the band zeros: four columns are read until the last of them ends
-    ring = np.zeros((width, width + 5, LANES))
-    inverse = np.zeros((width, LANES))
-    pair = np.zeros((2, width + 2, LANES))
-    product = np.ones(LANES)
-    out[:] = 0.0
+    for v in range(LANES):
+        product[v] = 1.0
     scale = load(scales, 0)
     shift = load(shifts, 0)
     one = splat(ring, 1.0)
@@ -164,33 +160,39 @@ def log_determinants(band, scales, shifts, out):
                     product[v] = 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+def log_determinants(band, scales, shifts, out):
+    """``log det(scales[v] * B + shifts[v] I)`` for eight v, NaN where not positive definite."""
+    width = band.shape[1] - 1
+    # beyond the band zeros: four columns are read until the last of them ends
+    ring = np.zeros((width, width + 5, LANES))
+    inverse, pair = np.zeros((width, LANES)), np.zeros((2, width + 2, LANES))
+    out[:] = 0.0
+    _log_determinants(band, scales, shifts, ring, inverse, pair, np.empty(LANES), out)
+
+
 def _largest(band):
     """Bounds on the largest eigenvalue, within a third of each other as a rule."""
     n, height = band.shape
-    rows = np.abs(band[:, 0])
-    squares = np.square(band[:, 0]).sum()
-    for j in range(n):
-        for i in range(1, min(height, n - j)):
-            x = abs(band[j, i])
-            rows[j] += x
-            rows[j + i] += x
-            squares += 2 * x * x
+    sizes = np.abs(band)
+    rows = sizes.sum(axis=1)
+    for i in range(1, min(height, n)):
+        rows[i:] += sizes[: n - i, i]
+    squares = 2 * np.einsum("ij,ij->", band, band) - np.dot(band[:, 0], band[:, 0])
     high = min(rows.max(), np.sqrt(squares))
-    low = np.abs(band[:, 0]).max()
+    low = sizes[:, 0].max()
     if not 0 < low < high < np.inf:
         return low, high
     scales = np.full(LANES, -1.0)
     shifts = low * (high / low) ** (np.arange(LANES) / LANES)
     found = np.empty(LANES)
     log_determinants(band, scales, shifts, found)
-    for v in range(LANES):
-        if found[v] == found[v]:
-            return shifts[max(v - 1, 0)], shifts[v]
-    return shifts[LANES - 1], high
+    definite = np.flatnonzero(found == found)
+    if definite.size == 0:
+        return shifts[-1], high
+    v = int(definite[0])
+    return shifts[max(v - 1, 0)], shifts[v]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def root_trace(band, noise):
     """Sum of the square roots of the eigenvalues of a band, and a bound of its error.
 
@@ -230,12 +232,8 @@ def root_trace(band, noise):
     centre = min(max(high * np.exp(found[0] / n), low), high)
     total = np.pi * n * np.sqrt(centre)
     for group in range(0, t.size, LANES):
-        for v in range(LANES):
-            square = t[group + v] ** 2
-            scales[v] = 1 / (centre + square)
-            shifts[v] = square / (centre + square)
-        log_determinants(band, scales, shifts, found)
-        for v in range(LANES):
-            total += weights[group + v] * found[v]
-    total /= np.pi
-    return total, error + _EPS * total
+        square = t[group : group + LANES] ** 2
+        log_determinants(band, 1 / (centre + square), square / (centre + square), found)
+        total += np.dot(weights[group : group + LANES], found)
+    total = float(total / np.pi)
+    return total, float(error + _EPS * total)

@@ -14,6 +14,8 @@ from numba.extending import get_cython_function_address
 
 # Sides up to which products with symmetric matrices are left to the library.
 _LEAF = 256
+# Columns whose reflections are applied together.
+_REFLECTIONS = 32
 
 
 @functools.cache
@@ -163,3 +165,99 @@ def geqrt(a, t) -> None:
     k = len(t)
     work, info = np.empty(k * n), ctypes.c_int(0)
     _call("cython_lapack", "dgeqrt", m, n, k, a, _pitch(a), t, _pitch(t), work, info)
+
+
+def _checked(module: str, name: str, *arguments) -> None:
+    """Call a LAPACK routine whose last argument is ``info``."""
+    info = ctypes.c_int(0)
+    _call(module, name, *arguments, info)
+    if info.value != 0:
+        raise np.linalg.LinAlgError(f"LAPACK's {name} failed with info {info.value}")
+
+
+def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reduced QR factorization (m, k), (k, n), both in C order."""
+    m, n = a.shape
+    k = min(m, n)
+    q = np.array(a, np.float64, order="F")
+    tau, work = np.empty(max(k, 1)), np.empty(64 * max(n, 1))
+    if k == 0:
+        return np.zeros((m, 0)), np.zeros((0, n))
+    _checked("cython_lapack", "dgeqrf", m, n, q, m, tau, work, work.size)
+    upper = np.triu(q[:k])
+    _checked("cython_lapack", "dorgqr", m, k, k, q, m, tau, work, work.size)
+    return np.ascontiguousarray(q[:, :k]), np.ascontiguousarray(upper)
+
+
+def triangle(a: np.ndarray) -> np.ndarray:
+    """Triangular QR factor (k, n), C order."""
+    m, n = a.shape
+    k = min(m, n)
+    if k == 0:
+        return np.zeros((0, n))
+    q = np.array(a, np.float64, order="F")
+    tau, work = np.empty(k), np.empty(64 * n)
+    _checked("cython_lapack", "dgeqrf", m, n, q, m, tau, work, work.size)
+    return np.ascontiguousarray(np.triu(q[:k]))
+
+
+def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reduced singular value decomposition ``u * s @ vt``, u and vt in Fortran order."""
+    m, n = a.shape
+    k = min(m, n)
+    u, s, vt = np.empty((m, k), order="F"), np.empty(k), np.empty((k, n), order="F")
+    if k == 0:
+        return u, s, vt
+    copy, size, iwork = np.array(a, np.float64, order="F"), np.empty(1), np.empty(8 * k, np.intc)
+    head = "S", m, n, copy, m, s, u, m, vt, k
+    _checked("cython_lapack", "dgesdd", *head, size, -1, iwork)
+    work = np.empty(int(size[0]))
+    _checked("cython_lapack", "dgesdd", *head, work, work.size, iwork)
+    return u, s, vt
+
+
+def eigh(a: np.ndarray, *, vectors: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending eigenvalues of a symmetric matrix; eigenvectors in Fortran order, if wanted.
+
+    Unlike NumPy's never under the interpreter lock.
+    """
+    n = len(a)
+    copy, w = np.array(a, np.float64, order="F"), np.empty(n)
+    if n == 0:
+        return w, copy
+    size, isize = np.empty(1), np.empty(1, np.intc)
+    head = "V" if vectors else "N", "L", n, copy, n, w
+    _checked("cython_lapack", "dsyevd", *head, size, -1, isize, -1)
+    work, iwork = np.empty(int(size[0])), np.empty(int(isize[0]), np.intc)
+    _checked("cython_lapack", "dsyevd", *head, work, work.size, iwork, iwork.size)
+    return w, copy
+
+
+def upper_inverse(upper: np.ndarray) -> np.ndarray:
+    """Inverse of an upper triangular matrix (n, n), C order; no singular one is given."""
+    inverse = np.array(upper, order="C")  # whose upper triangle is the lower one for Fortran
+    n = len(inverse)
+    if n:
+        _checked("cython_lapack", "dtrtri", "L", "N", n, inverse, n)
+    return inverse
+
+
+def lower_inverse(lower: np.ndarray) -> np.ndarray:
+    """Inverse of a lower triangular matrix; leading blocks are the inverses of the blocks."""
+    inverse = np.array(lower, order="C")
+    n = len(inverse)
+    if n:
+        _checked("cython_lapack", "dtrtri", "U", "N", n, inverse, n)
+    return inverse
+
+
+def absorb_rows(r: np.ndarray, rows: np.ndarray) -> None:
+    """Renew the triangular QR factor ``r`` (n, n) by more rows (m, n), by blocks of columns."""
+    m, n = rows.shape
+    if m == 0 or n == 0:
+        return
+    width = min(_REFLECTIONS, n)
+    factor, below = np.asfortranarray(r), np.array(rows, order="F")
+    t, work = np.empty((width, n), order="F"), np.empty(width * n)
+    _checked("cython_lapack", "dtpqrt", m, n, 0, width, factor, n, below, m, t, width, work)
+    r[:] = factor

@@ -8,13 +8,11 @@ the lanes of ``nuclear.nuclear_norms``: there is never an array over all pairs.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .nuclear import nuclear_norms
 from .simd import LANES
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def pair_nuclear_norms(rows, starts, pairs, gamma, omega, out):
     """Nuclear norm of ``rows[a] @ rows[b].T`` for each pair (a, b) of row blocks.
 
@@ -30,28 +28,21 @@ def pair_nuclear_norms(rows, starts, pairs, gamma, omega, out):
         From ``kernels.quadrature.nodes(rows.dtype)``.
     out : array (n_pairs,)
     """
-    sizes = starts[1:] - starts[:-1]
-    value = np.empty((1, LANES), rows.dtype)
+    sizes = (starts[1:] - starts[:-1])[pairs]
+    tall, flat = sizes.max(axis=1), sizes.min(axis=1)
+    order = np.where((sizes[:, 0] >= sizes[:, 1])[:, None], pairs, pairs[:, ::-1])
     for first in range(0, len(pairs), LANES):
-        count = min(LANES, len(pairs) - first)
-        height = 0
-        width = 0
-        for v in range(count):
-            a = sizes[pairs[first + v, 0]]
-            b = sizes[pairs[first + v, 1]]
-            height = max(height, max(a, b))
-            width = max(width, min(a, b))
+        group = slice(first, min(first + LANES, len(pairs)))
+        height, width = tall[group].max(), flat[group].max()
         stack = np.zeros((1, height, width, LANES), rows.dtype)
-        for v in range(count):
-            tall, flat = pairs[first + v]
-            if sizes[tall] < sizes[flat]:
-                tall, flat = flat, tall
-            block = np.dot(
-                rows[starts[tall] : starts[tall + 1]], rows[starts[flat] : starts[flat + 1]].T
-            )
-            for i in range(block.shape[0]):
-                for j in range(block.shape[1]):
-                    stack[0, i, j, v] = block[i, j]
+        _cross_products(rows, starts, order[group], stack)
+        value = np.empty((1, LANES), rows.dtype)
         nuclear_norms(stack, gamma, omega, value)
-        for v in range(count):
-            out[first + v] = value[0, v]
+        out[group] = value[0, : group.stop - first]
+
+
+def _cross_products(rows, starts, pairs, stack):
+    """Write ``rows[a] @ rows[b].T`` of up to eight pairs to the lanes of ``stack``."""
+    for v, (a, b) in enumerate(pairs.tolist()):
+        block = np.dot(rows[starts[a] : starts[a + 1]], rows[starts[b] : starts[b + 1]].T)
+        stack[0, : block.shape[0], : block.shape[1], v] = block

@@ -8,12 +8,13 @@ only, which halves the work of a full product and leaves a lower bound after eve
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compilation import kernel
 
 STRIP = 48
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def pack(factors, packed):
     """Lay the strips of lower triangular ``factors`` (K, d, d) out one after the other."""
     n_components, d, _ = factors.shape
@@ -27,7 +28,7 @@ def pack(factors, packed):
                     position += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _keep(chosen, live, partial, constant, cutoff, best, z, features):
     """Drop the rows whose density cannot come within ``cutoff`` of the best; return their number.
 
@@ -52,7 +53,7 @@ def _keep(chosen, live, partial, constant, cutoff, best, z, features):
     return left
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _evaluate(columns, mean, packed, constant, cutoff, chosen, live, best, work, out):
     """Log density of one component on the ``chosen`` rows of a tile that can matter."""
     d, size = columns.shape
@@ -87,7 +88,7 @@ def _evaluate(columns, mean, packed, constant, cutoff, chosen, live, best, work,
         best[chosen[i]] = max(best[chosen[i]], value)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def full_densities(rows, order, means, packed, constants, likely, cutoff, tile, joint):
     """Weighted log densities of full covariances where they can matter.
 
@@ -149,7 +150,7 @@ def full_densities(rows, order, means, packed, constants, likely, cutoff, tile, 
                 joint[k, index[i]] = out[k, i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def diagonal_densities(rows, offset, means, scales, constants, tile, joint):
     """Weighted log densities of diagonal covariances.
 
@@ -183,7 +184,7 @@ def diagonal_densities(rows, offset, means, scales, constants, tile, joint):
                 joint[k, offset + start + i] = constants[k] - 0.5 * total[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def normalise(joint, start, stop, threshold, log_likelihood, likely):
     """Turn weighted log densities (K, N) into responsibilities, in place, for some rows.
 
@@ -215,7 +216,7 @@ def normalise(joint, start, stop, threshold, log_likelihood, likely):
         likely[i] = top
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def weighted_rows(rows, chosen, share, centre, out, total):
     """Roots of shares times the ``chosen`` rows about a centre; adds their weighted sum to total.
 

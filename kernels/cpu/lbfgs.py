@@ -8,7 +8,8 @@ loops; what is left here would be some hundred passes over small arrays in an ar
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compilation import kernel
 
 # What became of a trial.
 REJECTED, MOVED, RESTARTED, STUCK = 0, 1, 2, 3
@@ -18,7 +19,7 @@ SHORTEST = 1e-10
 _TINY = 1e-30
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def _dot(a, b):
     total = a.dtype.type(0)
     for i in range(a.size):
@@ -26,7 +27,7 @@ def _dot(a, b):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _store(move, change, s, y, rho, head, gamma, p):
     """Remember a step and its change of slope where the curvature along it is positive."""
     inner = _dot(move, change)
@@ -41,7 +42,7 @@ def _store(move, change, s, y, rho, head, gamma, p):
     head[p] = (at + 1) % rho.shape[1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def take_steps(
     trial,
     trial_value,
@@ -109,7 +110,7 @@ def take_steps(
             length[p] = 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def first_loop(s, y, rho, head, q, weights):
     """First loop of the two-loop recursion, newest pair first.
 
@@ -135,7 +136,7 @@ def first_loop(s, y, rho, head, q, weights):
                     row[i] -= weight * past[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def second_loop(s, y, rho, head, q, weights):
     """Second loop of the two-loop recursion, oldest pair first; ``q`` (P, k) is renewed."""
     h = rho.shape[1]

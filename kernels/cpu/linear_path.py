@@ -18,13 +18,13 @@ close together ``secular.dense_path`` lets many of them share one eigendecomposi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compilation import kernel
 from .nuclear import nuclear_norms
 from .simd import LANES, load, splat, store
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _grow(f, inverse, start, stop, product):
     """Add columns start..stop of f times the same rows of inverse to the running product."""
     r = f.shape[0]
@@ -35,7 +35,21 @@ def _grow(f, inverse, start, stop, product):
                 product[i, j] += x * inverse[col, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
+def _lay(f, y, k, v, out):
+    """Transposed ``f[:, :k]`` to lane v of ``out``; return the squared norm of ``y[:, :k]``."""
+    for i in range(f.shape[0]):
+        if i < k:
+            for j in range(k):
+                out[j, i, v] = f[i, j]
+    total = 0.0
+    for i in range(y.shape[0]):
+        if i < k:
+            for j in range(k):
+                total += y[i, j] * y[i, j]
+    return total
+
+
 def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
     """Nuclear norms of ``f[:, :k] inverse[:k, :k]``, squared norms of ``y[:, :k] inverse[:k, :k]``.
 
@@ -49,36 +63,25 @@ def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
         Quadrature; their dtype is that of the singular values.
     nuclear, squares : array (m,), float64
     """
-    r, p = f.shape
     whole = inverse.shape[0] == 0
-    product_f = f if whole else np.zeros((r, p))
+    product_f = f if whole else np.zeros(f.shape)
     product_y = y if whole else np.zeros(y.shape)
     lanes = np.empty((1, LANES), gamma.dtype)
-    k_done = 0
+    done = 0
     for start in range(0, ks.size, LANES):
-        used = min(LANES, ks.size - start)
-        largest = ks[start + used - 1]
-        stack = np.zeros((1, largest, min(largest, r), LANES), gamma.dtype)
-        for v in range(used):
-            k = ks[start + v]
+        group = ks[start : start + LANES].tolist()
+        stack = np.zeros((1, group[-1], min(group[-1], len(f)), LANES), gamma.dtype)
+        for v, k in enumerate(group):
             if not whole:
-                _grow(f, inverse, k_done, k, product_f)
-                _grow(y, inverse, k_done, k, product_y)
-            k_done = k
-            total = 0.0
-            for i in range(min(y.shape[0], k)):
-                for j in range(k):
-                    total += product_y[i, j] * product_y[i, j]
-            squares[start + v] = total
-            for i in range(min(r, k)):
-                for j in range(k):
-                    stack[0, j, i, v] = product_f[i, j]
+                _grow(f, inverse, done, k, product_f)
+                _grow(y, inverse, done, k, product_y)
+            done = k
+            squares[start + v] = _lay(product_f, product_y, k, v, stack[0])
         nuclear_norms(stack, gamma, omega, lanes)
-        for v in range(used):
-            nuclear[start + v] = lanes[0, v]
+        nuclear[start : start + len(group)] = lanes[0, : len(group)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_rows(r, rows):
     """Update the triangular QR factor ``r`` (n, n) by new rows (m, n), which are overwritten."""
     n = r.shape[0]
@@ -99,30 +102,26 @@ def add_rows(r, rows):
                 rows[t, col] = c * b - s * a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def _triangles(r, rows, counts, out):
     """Factors after ``counts[v]`` of the rows are added to ``r``, lane by lane.
 
     Lanes beyond the counts repeat the last factor.
     """
-    n = r.shape[0]
     done = 0
     for v in range(LANES):
         if v < counts.size:
             add_rows(r, rows[done : counts[v]])
             done = counts[v]
-        for i in range(n):
-            for j in range(i, n):
-                out[i, j, v] = r[i, j]
+        out[:, :, v] = r
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _quotients(triangles, f, y, out, squares):
-    """Transposed ``f inv(R)`` to out (n, r, 8), squared norms of ``y inv(R)``, eight R at once."""
+@kernel
+def _quotients(triangles, f, y, column, diagonal, out, squares):
+    """Transposed ``f inv(R)`` to out (n, r, 8), squared norms of ``y inv(R)``, eight R at once.
+
+    ``column`` and ``diagonal`` (n, 8) are scratch.
+    """
     n = triangles.shape[0]
-    column = np.empty((n, LANES), triangles.dtype)
-    diagonal = np.empty((n, LANES), triangles.dtype)
-    buffer = np.empty(LANES, triangles.dtype)
     one = splat(triangles, 1.0)
     zero = splat(triangles, 0.0)
     total = zero
@@ -140,9 +139,9 @@ def _quotients(triangles, f, y, out, squares):
             x = zero
             for j in range(i, c + 1):
                 x = x + splat(triangles, f[i, j]) * load(column, j * LANES)
-            store(buffer, 0, x)
+            store(squares, 0, x)
             for v in range(LANES):
-                out[c, i, v] = buffer[v]
+                out[c, i, v] = squares[v]
         for i in range(min(y.shape[0], c + 1)):
             x = zero
             for j in range(i, c + 1):
@@ -151,7 +150,6 @@ def _quotients(triangles, f, y, out, squares):
     store(squares, 0, total)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def tall_path(r, rows, counts, f, y, gamma, omega, nuclear, squares):
     """Nuclear norms of ``f inv(R)`` and squared norms of ``y inv(R)`` as rows join R's factor.
 
@@ -172,14 +170,13 @@ def tall_path(r, rows, counts, f, y, gamma, omega, nuclear, squares):
     triangles = np.empty((n, n, LANES))
     stack = np.zeros((1, n, f.shape[0], LANES), gamma.dtype)
     lanes = np.empty((1, LANES), gamma.dtype)
-    lane_squares = np.empty(LANES)
+    column, diagonal, lane_squares = np.empty((n, LANES)), np.empty((n, LANES)), np.empty(LANES)
     done = 0
     for start in range(0, counts.size, LANES):
         group = counts[start : start + LANES]
         _triangles(r, rows[done : group[-1]], group - done, triangles)
         done = group[-1]
-        _quotients(triangles, f, y, stack[0], lane_squares)
+        _quotients(triangles, f, y, column, diagonal, stack[0], lane_squares)
         nuclear_norms(stack, gamma, omega, lanes)
-        for v in range(group.size):
-            nuclear[start + v] = lanes[0, v]
-            squares[start + v] = lane_squares[v]
+        nuclear[start : start + group.size] = lanes[0, : group.size]
+        squares[start : start + group.size] = lane_squares[: group.size]

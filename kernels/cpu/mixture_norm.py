@@ -16,7 +16,8 @@ infinity and zeros elsewhere.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compilation import kernel
 
 TILE = 128
 GROUP = 3
@@ -26,7 +27,7 @@ _NEGLIGIBLE = -60.0
 _REASSOCIATE = {"reassoc", "contract", "nsz"}  # sums in lanes; NaN and infinity stay as they are
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _span(block, n_positions):
     """Image and range of positions of a block."""
     per_image = (n_positions + TILE - 1) // TILE
@@ -34,21 +35,21 @@ def _span(block, n_positions):
     return block // per_image, start, min(start + TILE, n_positions)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _subtract_squares(x0, x1, x2, x3, m0, m1, m2, m3, h0, h1, h2, h3, out):
     for i in range(out.size):
         d0, d1, d2, d3 = x0[i] - m0, x1[i] - m1, x2[i] - m2, x3[i] - m3
         out[i] -= d0 * d0 * h0 + d1 * d1 * h1 + d2 * d2 * h2 + d3 * d3 * h3
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _subtract_square(x, mean, half_precision, out):
     for i in range(out.size):
         difference = x[i] - mean
         out[i] -= difference * difference * half_precision
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _normalise(logits):
     """Overwrite log joint densities (K, size) with posteriors."""
     n_components, size = logits.shape
@@ -65,7 +66,7 @@ def _normalise(logits):
             logits[k, i] /= total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _block_posteriors(x, b, start, stop, means, half_precisions, constants, nu):
     n_channels = x.shape[1]
     whole = n_channels - n_channels % _CHANNELS
@@ -85,7 +86,7 @@ def _block_posteriors(x, b, start, stop, means, half_precisions, constants, nu):
     _normalise(nu[b, :, start:stop])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _count(nu):
     total = nu[0] * 0
     squares = total
@@ -95,7 +96,7 @@ def _count(nu):
     return total, squares
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _moments(x, n0, n1, n2, m0, m1, m2):
     zero = n0[0] * 0
     a0, a1, a2, b0, b1, b2 = zero, zero, zero, zero, zero, zero
@@ -111,7 +112,7 @@ def _moments(x, n0, n1, n2, m0, m1, m2):
     return a0, a1, a2, b0, b1, b2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def posteriors(x, means, half_precisions, constants, nu, first, last):
     """Write the posteriors nu (B, K, P) of some blocks.
 
@@ -123,7 +124,7 @@ def posteriors(x, means, half_precisions, constants, nu, first, last):
         _block_posteriors(x, b, start, stop, means, half_precisions, constants, nu)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def em_sums(x, means, half_precisions, constants, nu, counts, sums, first, last):
     """Write the posteriors of some blocks and add up their moments about ``means``.
 
@@ -151,7 +152,7 @@ def em_sums(x, means, half_precisions, constants, nu, counts, sums, first, last)
                 sums[1, c, k + 2] += b2
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _add_scaled(x, n0, n1, n2, m0, m1, m2, s0, s1, s2, out):
     for i in range(x.size):
         out[i] += (
@@ -159,7 +160,7 @@ def _add_scaled(x, n0, n1, n2, m0, m1, m2, s0, s1, s2, out):
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def transform(x, nu, means, scales, bias, out, first, last):
     """Write sum_k nu_k (x - m_k) scale_k + bias of some blocks to ``out`` (B, C, P)."""
     for block in range(first, last):
@@ -176,7 +177,7 @@ def transform(x, nu, means, scales, bias, out, first, last):
                 )  # fmt: skip
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _products(x, g, n0, n1, n2, m0, m1, m2):
     zero = n0[0] * 0
     a0, a1, a2, b0, b1, b2 = zero, zero, zero, zero, zero, zero
@@ -191,7 +192,7 @@ def _products(x, g, n0, n1, n2, m0, m1, m2):
     return a0, a1, a2, b0, b1, b2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def gradient_sums(x, gradient, nu, means, sums, first, last):
     """Add sums of nu g and nu g (x - m) over some blocks to ``sums`` (2, C, K)."""
     for block in range(first, last):
@@ -211,7 +212,7 @@ def gradient_sums(x, gradient, nu, means, sums, first, last):
                 sums[1, c, k + 2] += b2
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_REASSOCIATE)
+@kernel(fastmath=_REASSOCIATE)
 def _add_gradient(x, g, n0, n1, n2, m0, m1, m2, s0, s1, s2, e0, e1, e2, f0, f1, f2, out):
     for i in range(x.size):
         out[i] += (
@@ -221,7 +222,7 @@ def _add_gradient(x, g, n0, n1, n2, m0, m1, m2, s0, s1, s2, e0, e1, e2, f0, f1, 
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def input_gradient(x, gradient, nu, means, scales, offsets, slopes, out, first, last):
     """Write sum_k nu_k (scale_k g - offset_k - slope_k (x - m_k)) of some blocks to ``out``."""
     for block in range(first, last):

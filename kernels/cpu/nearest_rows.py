@@ -8,12 +8,13 @@ vector registers; only runs that hold a candidate are looked at one by one.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compilation import kernel
 
 _RUN = 64
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def _squared_distance(a, b):
     """Sum of squared differences of two rows, in float64."""
     total = 0.0
@@ -23,7 +24,7 @@ def _squared_distance(a, b):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def centre_rows(rows, mean, scale, out, squares):
     """Write ``(rows - mean) * scale`` to ``out`` (n, d) and the squared lengths to ``squares``.
 
@@ -38,7 +39,7 @@ def centre_rows(rows, mean, scale, out, squares):
         squares[i] = total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "nnan"})
+@kernel(fastmath={"reassoc", "nsz", "nnan"})
 def _largest(row, start, stop):
     largest = row[start]
     for j in range(start + 1, stop):
@@ -46,7 +47,7 @@ def _largest(row, start, stop):
     return largest
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _insert(distance, index, distances, indices):
     """Keep the smallest pairs (distance, index), in order."""
     at = distances.size
@@ -62,7 +63,7 @@ def _insert(distance, index, distances, indices):
         indices[at] = index
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _begin(scores, x, pool, first, distances, indices):
     """Evaluate the rows of the largest scores, one for each place to fill."""
     count = min(distances.size, scores.size)
@@ -78,14 +79,14 @@ def _begin(scores, x, pool, first, distances, indices):
         _insert(_squared_distance(x, pool[j]), first + j, distances, indices)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _threshold(row, bound, distance):
     """Score of a candidate, in the dtype of ``row`` and a little low, so that none is dropped."""
     need = (bound - distance) / 2
     return row.dtype.type(need - abs(need) * 1e-6)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def select_rows(scores, bounds, unit, x, pool, first, distances, indices):
     """Take the rows of ``pool`` into the lists of nearest rows of every row of ``x``.
 

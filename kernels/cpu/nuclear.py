@@ -10,184 +10,170 @@ an SVD, a small multiple of eps times the largest singular value.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compilation import kernel
 from .simd import LANES, load, splat, store
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _normalise(a, out, norm):
-    """Copy to ``out`` every matrix over its Frobenius norm, kept in ``norm`` (zero stays zero)."""
+    """Copy to ``out`` every matrix over its Frobenius norm, kept in ``norm[0]`` (zero stays zero).
+
+    ``norm`` is (2, 8); its second row is overwritten.
+    """
     rows, cols, _ = a.shape
-    peak = np.zeros(LANES, a.dtype)
+    for v in range(LANES):
+        norm[0, v] = 0
     for i in range(rows):
         for j in range(cols):
             for v in range(LANES):
                 x = abs(a[i, j, v])
                 # written so that NaN passes through
-                peak[v] = peak[v] if x <= peak[v] else x
+                norm[0, v] = norm[0, v] if x <= norm[0, v] else x
     for v in range(LANES):
-        norm[v] = peak[v]
-        peak[v] = 1 / peak[v] if peak[v] != 0 else a.dtype.type(0)
-    size = load(peak, 0)
-    total = splat(a, a.dtype.type(0))
+        norm[1, v] = 1 / norm[0, v] if norm[0, v] != 0 else 0
+    size = load(norm, LANES)
+    total = splat(a, 0)
     for i in range(rows):
         for j in range(cols):
             x = load(a, (i * cols + j) * LANES) * size
             store(out, (i * out.shape[1] + j) * LANES, x)
             total = total + x * x
-    store(peak, 0, total)
+    store(norm, LANES, total)
     for v in range(LANES):
-        root = np.sqrt(peak[v])
-        norm[v] *= root
-        peak[v] = 1 / root if root != 0 else a.dtype.type(0)
-    size = load(peak, 0)
+        root = np.sqrt(norm[1, v])
+        norm[0, v] *= root
+        norm[1, v] = 1 / root if root != 0 else 0
+    size = load(norm, LANES)
     for i in range(rows):
         for j in range(cols):
             at = (i * out.shape[1] + j) * LANES
             store(out, at, load(out, at) * size)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _reflector(alpha, below, beta, tau, inverse):
+# Rows of the scratch of a reflection; two for tau.
+_ALPHA, _BELOW, _BETA, _INVERSE, _TAU = 0, 1, 2, 3, 4
+
+
+@kernel
+def _reflector(s, tau):
     """Householder scalars of the vectors (alpha, tail) with squared tail norm ``below``."""
     for v in range(LANES):
-        head = alpha[v]
-        if below[v] == 0:
-            beta[v] = head
+        head = s[_ALPHA, v]
+        below = s[_BELOW, v]
+        if below == 0:
+            s[_BETA, v] = head
             tau[v] = 0
-            inverse[v] = 0
+            s[_INVERSE, v] = 0
         else:
-            size = np.sqrt(head * head + below[v])
+            size = np.sqrt(head * head + below)
             size = -size if head >= 0 else size
-            beta[v] = size
+            s[_BETA, v] = size
             tau[v] = (size - head) / size
-            inverse[v] = 1 / (head - size)
+            s[_INVERSE, v] = 1 / (head - size)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _bidiagonalise(a, cols, diag, upper):
-    """Overwrite ``a[:, :cols]``; squared diagonal and superdiagonal in diag, upper."""
+@kernel
+def _bidiagonalise(a, cols, s, u, w, y, diag, upper):
+    """Overwrite ``a[:, :cols]``; squared diagonal and superdiagonal in diag, upper.
+
+    ``s`` (6, 8), ``u`` (rows, 8), ``w`` and ``y`` (cols, 8) are scratch.
+    """
     rows, pitch, _ = a.shape
     stride = pitch * LANES
-    u = np.empty((rows, LANES), a.dtype)
-    w = np.empty((cols, LANES), a.dtype)
-    y = np.empty((cols, LANES), a.dtype)
-    alpha = np.empty(LANES, a.dtype)
-    below = np.empty(LANES, a.dtype)
-    beta = np.empty(LANES, a.dtype)
-    tau = np.empty(LANES, a.dtype)
-    tau_right = np.empty(LANES, a.dtype)
-    inverse = np.empty(LANES, a.dtype)
-    zero = splat(a, a.dtype.type(0))
+    zero = splat(a, 0)
     for j in range(cols):
         here = j * LANES
+        row = j * stride
         total = zero
         for i in range(j + 1, rows):
             x = load(a, i * stride + here)
             total = total + x * x
-        store(below, 0, total)
-        store(alpha, 0, load(a, j * stride + here))
-        _reflector(alpha, below, beta, tau, inverse)
-        x = load(beta, 0)
+        store(s, _BELOW * LANES, total)
+        store(s, _ALPHA * LANES, load(a, row + here))
+        _reflector(s, s[_TAU])
+        x = load(s, _BETA * LANES)
         store(diag, here, x * x)
         store(upper, here, zero)
         if j + 1 == cols:
             break
-        scale = load(inverse, 0)
+        scale = load(s, _INVERSE * LANES)
         for i in range(j + 1, rows):
             store(u, i * LANES, load(a, i * stride + here) * scale)
-        for c in range(j + 1, cols):
-            store(w, c * LANES, load(a, j * stride + c * LANES))
+        for at in range(here + LANES, cols * LANES, LANES):
+            store(w, at, load(a, row + at))
         # four rows at a time: the running sums w are read and written once for four rows
-        left = (rows - j - 1) % 4
-        for i in range(j + 1, j + 1 + left):
-            ui = load(u, i * LANES)
-            for c in range(j + 1, cols):
-                at = c * LANES
-                store(w, at, load(w, at) + ui * load(a, i * stride + at))
-        for i in range(j + 1 + left, rows, 4):
+        full = j + 1 + (rows - j - 1) % 4
+        for i in range(j + 1, full):
+            u0 = load(u, i * LANES)
+            p = i * stride
+            for at in range(here + LANES, cols * LANES, LANES):
+                store(w, at, load(w, at) + u0 * load(a, p + at))
+        for i in range(full, rows, 4):
+            p = i * stride
             u0 = load(u, i * LANES)
             u1 = load(u, (i + 1) * LANES)
             u2 = load(u, (i + 2) * LANES)
             u3 = load(u, (i + 3) * LANES)
-            for c in range(j + 1, cols):
-                at = c * LANES
-                p = i * stride + at
-                x = load(w, at) + u0 * load(a, p)
-                x = x + u1 * load(a, p + stride)
-                x = x + u2 * load(a, p + 2 * stride)
-                store(w, at, x + u3 * load(a, p + 3 * stride))
+            for at in range(here + LANES, cols * LANES, LANES):
+                x = load(w, at) + u0 * load(a, p + at)
+                x = x + u1 * load(a, p + stride + at)
+                x = x + u2 * load(a, p + 2 * stride + at)
+                store(w, at, x + u3 * load(a, p + 3 * stride + at))
         # row j after the left reflection, and the reflector of what it holds beyond the diagonal
-        scale = load(tau, 0)
-        total = zero
-        for c in range(j + 1, cols):
-            at = c * LANES
+        scale = load(s, _TAU * LANES)
+        for at in range(here + LANES, cols * LANES, LANES):
             x = load(w, at) * scale
             store(w, at, x)
-            x = load(a, j * stride + at) - x
-            store(y, at, x)
-            if c > j + 1:
-                total = total + x * x
-        store(below, 0, total)
-        store(alpha, 0, load(y, here + LANES))
-        _reflector(alpha, below, beta, tau_right, inverse)
-        x = load(beta, 0)
+            store(y, at, load(a, row + at) - x)
+        store(s, _ALPHA * LANES, load(y, here + LANES))
+        total = zero
+        for at in range(here + 2 * LANES, cols * LANES, LANES):
+            x = load(y, at)
+            total = total + x * x
+        store(s, _BELOW * LANES, total)
+        _reflector(s, s[_TAU + 1])
+        x = load(s, _BETA * LANES)
         store(upper, here, x * x)
-        store(y, here + LANES, splat(a, a.dtype.type(1)))
-        scale = load(inverse, 0)
-        for c in range(j + 2, cols):
-            store(y, c * LANES, load(y, c * LANES) * scale)
-        # both reflections of the remaining rows in one pass over memory, two rows at a time
-        scale = load(tau_right, 0)
-        left = (rows - j - 1) % 2
-        if left:
-            i = j + 1
-            u0 = load(u, i * LANES)
-            dot0 = zero
-            for c in range(j + 1, cols):
-                at = c * LANES
-                p = i * stride + at
-                x0 = load(a, p) - u0 * load(w, at)
-                store(a, p, x0)
-                dot0 = dot0 + x0 * load(y, at)
-            dot0 = dot0 * scale
-            for c in range(j + 1, cols):
-                at = c * LANES
-                p = i * stride + at
-                store(a, p, load(a, p) - dot0 * load(y, at))
-        for i in range(j + 1 + left, rows, 2):
+        store(y, here + LANES, splat(a, 1))
+        scale = load(s, _INVERSE * LANES)
+        for at in range(here + 2 * LANES, cols * LANES, LANES):
+            store(y, at, load(y, at) * scale)
+        # both reflections of the remaining rows in one pass over memory, two rows at a time; an
+        # odd number of them is met by row j, which is done with
+        scale = load(s, (_TAU + 1) * LANES)
+        odd = (rows - j - 1) % 2
+        if odd:
+            store(u, here, zero)
+        for i in range(j + 1 - odd, rows, 2):
+            p = i * stride
             u0 = load(u, i * LANES)
             u1 = load(u, (i + 1) * LANES)
             dot0 = zero
             dot1 = zero
-            for c in range(j + 1, cols):
-                at = c * LANES
-                p = i * stride + at
+            for at in range(here + LANES, cols * LANES, LANES):
                 wc = load(w, at)
                 yc = load(y, at)
-                x0 = load(a, p) - u0 * wc
-                x1 = load(a, p + stride) - u1 * wc
-                store(a, p, x0)
-                store(a, p + stride, x1)
+                x0 = load(a, p + at) - u0 * wc
+                x1 = load(a, p + stride + at) - u1 * wc
+                store(a, p + at, x0)
+                store(a, p + stride + at, x1)
                 dot0 = dot0 + x0 * yc
                 dot1 = dot1 + x1 * yc
             dot0 = dot0 * scale
             dot1 = dot1 * scale
-            for c in range(j + 1, cols):
-                at = c * LANES
-                p = i * stride + at
+            for at in range(here + LANES, cols * LANES, LANES):
                 yc = load(y, at)
-                store(a, p, load(a, p) - dot0 * yc)
-                store(a, p + stride, load(a, p + stride) - dot1 * yc)
+                store(a, p + at, load(a, p + at) - dot0 * yc)
+                store(a, p + stride + at, load(a, p + stride + at) - dot1 * yc)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sum_of_roots(diag, upper, gamma, omega, out):
-    """Quadrature of tr sqrt(B^T B) for unit-norm bidiagonals given by squared entries."""
+@kernel
+def _sum_of_roots(diag, upper, gamma, omega, norm, out):
+    """Quadrature of tr sqrt(B^T B) times ``norm[0]``, for bidiagonals given by squared entries."""
     cols = diag.shape[0]
-    one = splat(diag, diag.dtype.type(1))
-    zero = splat(diag, diag.dtype.type(0))
+    one = splat(diag, 1)
+    zero = splat(diag, 0)
     result = zero
     # LDL^T pivots d = q + s of B^T B + c, and w = s - c ds/dc: every term is positive. Two nodes at
     # a time hide the latency of the division.
@@ -210,10 +196,9 @@ def _sum_of_roots(diag, upper, gamma, omega, out):
             s0 = c0 + e * s0
             s1 = c1 + e * s1
         result = result + splat(diag, omega[j]) * total0 + splat(diag, omega[j + 1]) * total1
-    store(out, 0, result)
+    store(out, 0, result * load(norm, 0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def nuclear_norms(stack, gamma, omega, out):
     """Sum of singular values of each matrix of ``stack``.
 
@@ -228,13 +213,11 @@ def nuclear_norms(stack, gamma, omega, out):
     groups, rows, cols, _ = stack.shape
     # a pitch that is a multiple of 8 columns would map a matrix column to few cache sets
     pitch = cols + 1 if cols % 8 == 0 else cols
-    work = np.empty((rows, pitch, LANES), stack.dtype)
-    diag = np.empty((cols, LANES), stack.dtype)
-    upper = np.empty((cols, LANES), stack.dtype)
-    norm = np.empty(LANES, stack.dtype)
+    dtype = stack.dtype
+    work, u = np.empty((rows, pitch, LANES), dtype), np.empty((rows, LANES), dtype)
+    w, y, diag, upper = np.empty((4, cols, LANES), dtype)
+    scratch, norm = np.empty((6, LANES), dtype), np.empty((2, LANES), dtype)
     for g in range(groups):
         _normalise(stack[g], work, norm)
-        _bidiagonalise(work, cols, diag, upper)
-        _sum_of_roots(diag, upper, gamma, omega, out[g])
-        for v in range(LANES):
-            out[g, v] *= norm[v]
+        _bidiagonalise(work, cols, scratch, u, w, y, diag, upper)
+        _sum_of_roots(diag, upper, gamma, omega, norm, out[g])

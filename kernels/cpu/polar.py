@@ -8,7 +8,8 @@ almost diagonal and its root is found by a few products.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compilation import kernel
 
 # Below this ratio of eigenvalues the Gram matrix has lost the small singular values.
 _COARSE = 1e-11
@@ -18,7 +19,7 @@ _SUMS = {"reassoc", "contract"}
 _ROUNDS = 12
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def root_near_diagonal(gram, root):
     """Write the symmetric root of ``gram``, almost diagonal, to ``root``; False where it fails.
 
@@ -54,7 +55,7 @@ def root_near_diagonal(gram, root):
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=_SUMS)
 def solve_positive(a, b):
     """Overwrite b with ``inv(a) @ b``, and a, symmetric and positive definite, with its factor."""
     n, columns = b.shape
@@ -80,7 +81,7 @@ def solve_positive(a, b):
                 b[i, c] -= factor * b[j, c]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def polar(m, basis, known):
     """Polar factor of m (orthonormal rows or columns, whichever are fewer) and its nuclear norm.
 

@@ -14,10 +14,13 @@ small increments keep their digits.
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+import math
 
-from .linear_frame import absorb_rows, gram_error, upper_inverse
+import numpy as np
+
+from . import blas
+from .compilation import kernel
+from .linear_frame import gram_error
 from .simd import LANES, load, splat, store
 
 # Natural logarithm of the inverse of the quadrature's relative error.
@@ -28,14 +31,12 @@ _FLOOR = 1e-26
 _LARGEST_TRACE = 1e4
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def _arithmetic_geometric_mean(a, b):
     while abs(a - b) > 1e-15 * a:
-        a, b = 0.5 * (a + b), np.sqrt(a * b)
+        a, b = 0.5 * (a + b), math.sqrt(a * b)
     return a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def axis_nodes(low, high, digits=_DIGITS):
     """Nodes t and weights for ``int_0^inf h(t) dt``, h even with poles or cuts at ``+-i sqrt(x)``.
 
@@ -44,34 +45,30 @@ def axis_nodes(low, high, digits=_DIGITS):
     46 (2008), method 3). The relative error is exp(-digits); the number of nodes, a multiple of 8,
     grows with log(high / low).
     """
-    k = np.sqrt(low / high)
-    quarter = 0.5 * np.pi / _arithmetic_geometric_mean(1.0, np.sqrt((1.0 - k) * (1.0 + k)))
-    period = 0.5 * np.pi / _arithmetic_geometric_mean(1.0, k)
-    wanted = digits * period / (2 * np.pi * quarter)
-    n_nodes = LANES * int(np.ceil(wanted / LANES))
-    t = np.zeros(n_nodes)
-    weights = np.zeros(n_nodes)
-    for i in range(n_nodes // 2):
-        u = (i + 0.5) * period / n_nodes
-        # sc(u, k') = -i sn(iu, k): the Fourier series of sn, all terms positive
-        order = 1
-        x = np.inf
-        while x > 1e-17 * t[i]:
-            decay = np.exp(-0.5 * order * np.pi * period / quarter)
-            rate = 0.5 * order * np.pi / quarter
-            size = np.sqrt(high) * 2 * np.pi / quarter * decay / (1 - decay * decay)
-            x = size * np.sinh(rate * u)
-            t[i] += x
-            weights[i] += size * rate * np.cosh(rate * u)
-            order += 2
-        # sc(period - u) = 1 / (k sc(u))
-        mirror = n_nodes - 1 - i
-        t[mirror] = np.sqrt(low * high) / t[i]
-        weights[mirror] = t[mirror] / t[i] * weights[i]
+    low, high = float(low), float(high)
+    k = math.sqrt(low / high)
+    quarter = 0.5 * math.pi / _arithmetic_geometric_mean(1.0, math.sqrt((1.0 - k) * (1.0 + k)))
+    period = 0.5 * math.pi / _arithmetic_geometric_mean(1.0, k)
+    wanted = digits * period / (2 * math.pi * quarter)
+    n_nodes = LANES * math.ceil(wanted / LANES)
+    u = (np.arange(n_nodes // 2) + 0.5) * (period / n_nodes)
+    # sc(u, k') = -i sn(iu, k): the Fourier series of sn, all terms positive. The one of order m is
+    # at most exp(-m pi period / 4 quarter) of the first.
+    n_terms = 1 + math.ceil(80.0 * quarter / (math.pi * period))
+    rate = np.arange(1, 2 * n_terms, 2) * (0.5 * math.pi / quarter)
+    decay = np.exp(-rate * period)
+    size = math.sqrt(high) * 2 * math.pi / quarter * decay / (1 - decay * decay)
+    angles = np.outer(u, rate)
+    near = np.sinh(angles) @ size
+    slope = np.cosh(angles) @ (size * rate)
+    # sc(period - u) = 1 / (k sc(u))
+    far = math.sqrt(low * high) / near
+    t = np.concatenate((near, far[::-1]))
+    weights = np.concatenate((slope, (far / near * slope)[::-1]))
     return t, weights * (period / n_nodes)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _capacitances(eigenvalues, updates, t):
     """Lower triangles of ``U^T inv(A + t^2) U``, packed by rows, one column per t."""
     m, r = updates.shape
@@ -91,7 +88,7 @@ def _capacitances(eigenvalues, updates, t):
     return packed
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _log_pivot(excess, weights, out):
     """Add to out[0] the weighted logarithms of 1 + excess, which it leaves in excess."""
     for v in range(LANES):
@@ -101,7 +98,7 @@ def _log_pivot(excess, weights, out):
         excess[v] = 1 + x
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add_log_pivots(packed, weights, out):
     """Weighted sums over the columns of the logarithms of the pivots of I + packed, eight at once.
 
@@ -152,7 +149,6 @@ def _add_log_pivots(packed, weights, out):
                 store(inverse, (a + 1) * LANES, one / load(rows, at))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def root_increments(eigenvalues, updates, out):
     """Growth of ``tr sqrt(A)`` at each of the rank-one updates that A receives in turn.
 
@@ -171,9 +167,7 @@ def root_increments(eigenvalues, updates, out):
     out[:] = 0
     low = eigenvalues.min()
     high = eigenvalues.max()
-    for a in range(updates.shape[0]):
-        for i in range(updates.shape[1]):
-            high += updates[a, i] * updates[a, i]
+    high += np.einsum("ij,ij->", updates, updates)
     if high == 0:
         return
     if not np.isfinite(high):
@@ -183,7 +177,6 @@ def root_increments(eigenvalues, updates, out):
     _add_log_pivots(_capacitances(eigenvalues, updates, t), weights / np.pi, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def _downdates(inverse, rows, images, out):
     """Vectors u by which the first of ``rows`` in turn shrink a Gram matrix, into rows of out.
 
@@ -192,55 +185,43 @@ def _downdates(inverse, rows, images, out):
     would be a difference of large numbers, and waits for the R that has it.
     """
     half = np.dot(rows, inverse)
-    taken = 0
-    trace = 0.0
-    while taken < rows.shape[0]:
-        for j in range(half.shape[1]):
-            trace += half[taken, j] * half[taken, j]
-        if taken and trace > _LARGEST_TRACE:
-            break
-        taken += 1
+    traces = np.cumsum(np.einsum("ij,ij->i", half, half))
+    taken = max(1, int(np.searchsorted(traces > _LARGEST_TRACE, True)))
     half = half[:taken]
     capacitance = np.dot(half, half.T)
-    for i in range(taken):
-        capacitance[i, i] += 1
-    factor = np.linalg.cholesky(capacitance)
-    whitener = upper_inverse(np.ascontiguousarray(factor.T))
-    out[:taken] = np.dot(whitener.T, np.dot(np.dot(half, inverse.T), images.T))
+    capacitance.flat[:: taken + 1] += 1
+    if not blas.cholesky(capacitance.T):
+        raise np.linalg.LinAlgError("a capacitance matrix is not positive definite")
+    np.dot(np.dot(half, inverse.T), images.T, out=out[:taken])
+    blas.trsm(capacitance.T, out[:taken].T)
     return taken
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def _eigenbasis(generator, tolerance):
     """Eigenvalues and eigenvectors of ``generator @ generator.T``; by the SVD if that is coarse."""
-    values, basis = np.linalg.eigh(np.dot(generator, generator.T))
+    values, basis = blas.eigh(np.dot(generator, generator.T))
     values = np.maximum(values, 0.0)
     roots = np.sqrt(values)
     if gram_error(roots) > tolerance * roots.sum():
-        basis, roots, _ = np.linalg.svd(generator, False)
+        basis, roots, _ = blas.svd(generator)
         values = roots * roots
-    return values, roots.sum(), np.ascontiguousarray(basis)
+    return values, roots.sum(), basis
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def _descend(counts, updates, generator, square, tolerance, nuclear, squares):
     """Values of one block, from its last count, that of the generator, down."""
     rank = generator.shape[0]
     values, total, basis = _eigenbasis(generator, tolerance)
     increments = np.empty(len(updates))
-    root_increments(values, np.dot(updates[::-1, :rank].copy(), basis), increments)
-    v = counts.size - 1
-    for i in range(len(updates) + 1):
-        if i > 0:
-            total += increments[i - 1]
-            square += np.square(updates[len(updates) - i, rank:]).sum()
-        if counts[v] == counts[-1] - i:
-            nuclear[v] = total
-            squares[v] = square
-            v -= 1
+    backwards = updates[::-1]
+    root_increments(values, np.dot(backwards[:, :rank], basis), increments)
+    below = counts[-1] - counts  # rows to go down for each
+    outside = backwards[:, rank:]
+    nuclear[:] = np.concatenate(([total], total + np.cumsum(increments)))[below]
+    gained = np.cumsum(np.einsum("ij,ij->i", outside, outside))
+    squares[:] = np.concatenate(([square], square + gained))[below]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
 def dense_path(r, rows, counts, f, y, longest, tolerance, nuclear, squares):
     """As ``linear_path.tall_path``, for counts that follow each other closely.
 
@@ -262,26 +243,25 @@ def dense_path(r, rows, counts, f, y, longest, tolerance, nuclear, squares):
     both = np.concatenate((scaled, y))
     span = counts[-1] - counts[0]
     even = span // (1 + span // (longest + 1))
-    inverse = upper_inverse(r)
+    inverse = blas.upper_inverse(r)
     done = 0
     first = 0
     while first < counts.size:
-        stop = first + 1
-        while stop < counts.size and counts[stop] - counts[first] <= even:
-            stop += 1
+        stop = int(np.searchsorted(counts, counts[first] + even, side="right"))
         if counts[first] > done:
-            absorb_rows(r, rows[done : counts[first]])
-            inverse = upper_inverse(r)
+            blas.absorb_rows(r, rows[done : counts[first]])
+            inverse = blas.upper_inverse(r)
         done = counts[first]
         updates = np.empty((counts[stop - 1] - done, len(both)))
         while done < counts[stop - 1]:
             block = rows[done : counts[stop - 1]]
             taken = _downdates(inverse, block, both, updates[done - counts[first] :])
-            absorb_rows(r, block[:taken])
-            inverse = upper_inverse(r)
+            blas.absorb_rows(r, block[:taken])
+            inverse = blas.upper_inverse(r)
             done += taken
         generator = np.dot(scaled, inverse)
-        square = np.square(np.dot(y, inverse)).sum()
+        images = np.dot(y, inverse)
+        square = np.einsum("ij,ij->", images, images)
         out = nuclear[first:stop], squares[first:stop]
         _descend(counts[first:stop], updates, generator, square, tolerance, out[0], out[1])
         first = stop

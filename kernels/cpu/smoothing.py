@@ -16,8 +16,8 @@ Arrays with a component axis are padded with zeros to a multiple of eight compon
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compilation import kernel
 from .simd import LANES, load, splat, store
 from .smoothing_pairs import FAR, pair_sums
 
@@ -36,7 +36,7 @@ NEAR = 8.6
 _SPREAD = 4.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _table(ratio, count):
     """Return exp(-(k ratio)^2 / 2) for k below ``count``, zero where it is below exp(-700)."""
     out = np.zeros(count)
@@ -48,7 +48,7 @@ def _table(ratio, count):
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _group(values, start, stop, origin, step, width, reach, n_grid):
     """Return the end of the group from ``start``, its nearest grid point and its grid range."""
     end = start + 1
@@ -62,7 +62,7 @@ def _group(values, start, stop, origin, step, width, reach, n_grid):
     return end, nearest, min(first, nearest), max(last, nearest)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _factors(values, start, end, centre, ratio, width, lanes):
     """Write exp(-t^2/2), exp(t v) and exp(-t v) of eight points; the last one fills up."""
     for s in range(LANES):
@@ -72,7 +72,7 @@ def _factors(values, start, end, centre, ratio, width, lanes):
         lanes[2, s] = np.exp(-t * ratio)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _fill(lanes, table, nearest, first, last, tile):
     """Kernels of a group on grid points first..last, to ``tile[a - first, point]``."""
     head = load(lanes, 0)
@@ -88,7 +88,7 @@ def _fill(lanes, table, nearest, first, last, tile):
         p = p * r
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add_group(tile, weights, start, end, first, last, offset, out):
     """Add eight points times their kernels to the sums of all components on the grid."""
     pitch = weights.shape[1]
@@ -116,7 +116,7 @@ def _add_group(tile, weights, start, end, first, last, offset, out):
             store(out, at, x + y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _read_group(tile, logs, start, end, first, last, offset, scale, out):
     """Sum the logarithms of all components on the grid times the kernels of eight points."""
     pitch = out.shape[1]
@@ -148,7 +148,7 @@ def _read_group(tile, logs, start, end, first, last, offset, scale, out):
             store(out, (start + s) * pitch + v, load(lane, s * LANES) * factor)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add_component(values, start, stop, weights, j, origin, step, width, sums):
     """Kernel sums of one component on the grid, ``sums[a, lane]`` to be added over lanes."""
     n_grid = sums.shape[0]
@@ -176,7 +176,7 @@ def _add_component(values, start, stop, weights, j, origin, step, width, sums):
         start = end
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _read_component(values, start, stop, column, origin, step, width, j, out):
     """Smoothed logarithms of one component, given as ``column[a]``, at the points."""
     n_grid = column.shape[0]
@@ -204,7 +204,7 @@ def _read_component(values, start, stop, column, origin, step, width, j, out):
         start = end
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def block_weights(posteriors, rows, bounds, out):
     """Sum the posteriors of equal values.
 
@@ -225,7 +225,7 @@ def block_weights(posteriors, rows, bounds, out):
                 out[u, j] += posteriors[rows[entry], j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def cache_rows(values, starts, origins, steps, bandwidths, n_grid):
     """Return the number of rows of eight that keep the kernels of all groups.
 
@@ -253,7 +253,7 @@ def cache_rows(values, starts, origins, steps, bandwidths, n_grid):
     return rows
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fill_cache(values, starts, origins, steps, bandwidths, n_grid, cache):
     """Write the kernels of all groups.
 
@@ -279,7 +279,7 @@ def fill_cache(values, starts, origins, steps, bandwidths, n_grid, cache):
             start = end
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def grid_sums(values, starts, weights, origins, steps, bandwidths, cache, out):
     """Weighted kernel sums on the grid of each block, without normalisation.
 
@@ -333,7 +333,7 @@ def grid_sums(values, starts, weights, origins, steps, bandwidths, cache, out):
             start = end
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def smoothed_logs(values, starts, logs, origins, steps, bandwidths, cache, out):
     """Smooth logarithms given on a grid with a Gaussian kernel, at the points.
 
@@ -378,7 +378,7 @@ def smoothed_logs(values, starts, logs, origins, steps, bandwidths, cache, out):
             start = end
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def posteriors(logs, index, log_weights, out, rows):
     """Posterior probabilities of the components.
 

@@ -7,14 +7,15 @@ iteration costs two products (p, p) by (p, k) however many samples there are.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compilation import kernel
 
 # Ratio of eigenvalues beyond which the Gram matrix costs digits that the SVD keeps.
 _COARSE = 1e-4
 _HALVINGS = 100
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gram(a, b, out):
     """Write ``a.T @ b`` of (p, k) arrays, k small."""
     p, k = a.shape
@@ -25,7 +26,7 @@ def _gram(a, b, out):
                 out[i, j] += a[row, i] * b[row, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def clip_singular_values(w, low, high):
     """Nearest matrix to w (p, k), p >= k, whose singular values lie in [low, high].
 
@@ -54,7 +55,7 @@ def clip_singular_values(w, low, high):
     return np.dot(w, np.dot(vectors * factor, np.ascontiguousarray(vectors.T)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _evaluate(w, cross, constant, paired, free, products, inner, square):
     """Objective at w from ``products``; fills ``w.T D w`` and ``w.T w`` for the gradient."""
     p, k = w.shape
@@ -73,7 +74,7 @@ def _evaluate(w, cross, constant, paired, free, products, inner, square):
     return value
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gradient(w, cross, paired, free, products, inner, square, out):
     """Write the gradient; return the size of the terms that cancel in it where it vanishes."""
     p, k = w.shape
@@ -95,7 +96,7 @@ def _gradient(w, cross, paired, free, products, inner, square, out):
     return 2 * np.sqrt(size)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def subspace_descent(
     moments, cross, constant, paired, free, start, low, high, tolerance, max_iter, history
 ):

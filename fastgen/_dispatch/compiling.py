@@ -1,0 +1,11 @@
+"""How long kernels were compiled in this process; loads no compiler to answer."""
+
+from __future__ import annotations
+
+import sys
+
+
+def seconds() -> float:
+    """Return the seconds in which some thread compiled a kernel, 0 while no kernel is loaded."""
+    module = sys.modules.get("fastgen.kernels.cpu.compilation")
+    return 0.0 if module is None else module.CLOCK.elapsed()
