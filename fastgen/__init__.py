@@ -18,7 +18,7 @@ from types import ModuleType
 from ._show_versions import show_versions
 from ._version import __version__
 
-_SUBMODULES = ("goof", "linear", "metrics", "mixture", "networks", "plotting")
+_SUBMODULES = ("goof", "linear", "metrics", "mixture", "modes", "networks", "plotting")
 
 __all__ = [
     "__version__",
@@ -26,6 +26,7 @@ __all__ = [
     "linear",
     "metrics",
     "mixture",
+    "modes",
     "networks",
     "plotting",
     "show_versions",
