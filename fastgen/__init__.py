@@ -12,6 +12,8 @@
     Ensembles of generators under one sharing knob, and how they are trained.
 ``goof``
     The nearest point that a generator can produce to each data point, and scores made of it.
+``modes``
+    Which modes of the data a generator covers, and methods that make it cover them all.
 ``networks``
     Layers for torch, such as mixture normalization, and weights on disk.
 ``plotting``
@@ -40,6 +42,7 @@ __all__ = [
     "linear",
     "metrics",
     "mixture",
+    "modes",
     "networks",
     "plotting",
     "show_versions",
@@ -48,5 +51,5 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     _HOMES,
-    submodules=("gan", "goof", "linear", "metrics", "mixture", "networks", "plotting"),
+    submodules=("gan", "goof", "linear", "metrics", "mixture", "modes", "networks", "plotting"),
 )

@@ -5,8 +5,7 @@ Names load when first used; torch is imported then.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .._lazy import attach
 
 _HOMES = {
     "Ensemble": "ensemble",
@@ -16,12 +15,4 @@ __all__ = [
     "Ensemble",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = attach(__name__, _HOMES, needs=dict.fromkeys(_HOMES.values(), "torch"))

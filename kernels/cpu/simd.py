@@ -101,4 +101,14 @@ for _op, _instruction in (
     _elementwise(_op, _instruction)
 
 
-__all__ = ["LANES", "Vector", "load", "splat", "store"]
+@intrinsic
+def lesser(typingctx, a, b):
+    """Return ``a`` where it is less than ``b``, else ``b``, lane by lane."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return a(a, b), codegen
+
+
+__all__ = ["LANES", "Vector", "lesser", "load", "splat", "store"]

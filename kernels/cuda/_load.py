@@ -27,6 +27,7 @@ _INSTANTIATIONS = {
     "alternating": tuple(
         f"solve_left<{scalar}, {side}>" for scalar in SCALARS.values() for side in SIDES
     ),
+    "bourgain": ("matrix_set_distances<double>", "point_set_distances<double>"),
     "bures": tuple(f"cross_products<{scalar}, 32>" for scalar in SCALARS.values()),
     "linear_path": tuple(
         f"{kernel}<{scalar}, {cell}, {side}>"

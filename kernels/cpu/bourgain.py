@@ -1,0 +1,183 @@
+"""Distances of points to random sets, and how much an embedding stretches pairs.
+
+Every pair is looked at once: its distance goes to all the sets that the second point is in. The
+first points of the pairs lie side by side in a tile, which fills vector registers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .simd import LANES, lesser, load, splat, store
+
+TILE = 32
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _squares(tile, rows, j, gaps):
+    """Write squared distances of the points of a tile (d, TILE) to row ``j``."""
+    sum0 = sum1 = sum2 = sum3 = splat(gaps, 0.0)
+    for c in range(tile.shape[0]):
+        value = splat(gaps, rows[j, c])
+        at = c * TILE
+        gap0 = load(tile, at) - value
+        gap1 = load(tile, at + LANES) - value
+        gap2 = load(tile, at + 2 * LANES) - value
+        gap3 = load(tile, at + 3 * LANES) - value
+        sum0 = sum0 + gap0 * gap0
+        sum1 = sum1 + gap1 * gap1
+        sum2 = sum2 + gap2 * gap2
+        sum3 = sum3 + gap3 * gap3
+    store(gaps, 0, sum0)
+    store(gaps, LANES, sum1)
+    store(gaps, 2 * LANES, sum2)
+    store(gaps, 3 * LANES, sum3)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fill(tile, rows, first):
+    """Transpose TILE rows from ``first`` on; what is beyond the last one is 0."""
+    for lane in range(TILE):
+        for c in range(tile.shape[0]):
+            tile[c, lane] = rows[first + lane, c] if first + lane < rows.shape[0] else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _lower(nearest, sets, start, stop, gaps):
+    """Bring a tile of distances to the sets ``sets[start:stop]``."""
+    gap0, gap1 = load(gaps, 0), load(gaps, LANES)
+    gap2, gap3 = load(gaps, 2 * LANES), load(gaps, 3 * LANES)
+    for where in range(start, stop):
+        at = sets[where] * TILE
+        store(nearest, at, lesser(gap0, load(nearest, at)))
+        store(nearest, at + LANES, lesser(gap1, load(nearest, at + LANES)))
+        store(nearest, at + 2 * LANES, lesser(gap2, load(nearest, at + 2 * LANES)))
+        store(nearest, at + 3 * LANES, lesser(gap3, load(nearest, at + 3 * LANES)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _write(nearest, root, first, out):
+    """Write a tile of distances to ``out`` from row ``first`` on, 0 for a set without members."""
+    for lane in range(min(TILE, out.shape[0] - first)):
+        for s in range(out.shape[1]):
+            least = nearest[s, lane]
+            if least == np.inf:
+                least = 0.0
+            out[first + lane, s] = np.sqrt(least) if root else least
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def matrix_set_distances(distances, starts, sets, first, out):
+    """Distances of some points to the nearest member of each set, from a matrix.
+
+    Parameters
+    ----------
+    distances : float64 array (n, n)
+        Symmetric: the columns of the points are read.
+    starts : int64 array (n + 1,)
+    sets : int64 array
+        Point j is in the sets ``sets[starts[j] : starts[j + 1]]``.
+    first : int
+        Number of the first point that is wanted.
+    out : float64 array (count, n_sets)
+        Written; 0 for a set without members.
+    """
+    count, n_sets = out.shape
+    nearest = np.empty((n_sets, TILE))
+    gaps = np.zeros(TILE)
+    for begin in range(0, count, TILE):
+        width = min(TILE, count - begin)
+        nearest[:] = np.inf
+        for j in range(distances.shape[0]):
+            row = distances[j, first + begin : first + begin + width]
+            for lane in range(width):
+                gaps[lane] = row[lane]
+            _lower(nearest, sets, starts[j], starts[j + 1], gaps)
+        _write(nearest, False, begin, out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def point_set_distances(rows, starts, sets, first, out):
+    """Euclidean distances of some points to the nearest member of each set.
+
+    Parameters
+    ----------
+    rows : float64 array (n, d)
+        The points.
+    starts, sets, first, out
+        As for `matrix_set_distances`.
+    """
+    count, n_sets = out.shape
+    nearest = np.empty((n_sets, TILE))
+    tile, gaps = np.empty((rows.shape[1], TILE)), np.empty(TILE)
+    for begin in range(0, count, TILE):
+        nearest[:] = np.inf
+        _fill(tile, rows, first + begin)
+        for j in range(rows.shape[0]):
+            if starts[j] < starts[j + 1]:
+                _squares(tile, rows, j, gaps)
+                _lower(nearest, sets, starts[j], starts[j + 1], gaps)
+        _write(nearest, True, begin, out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _widen(found, given, width, extremes):
+    """Take a tile of pairs, except those of distance 0, into the extremes of their ratios."""
+    least, most = extremes[0], extremes[1]
+    for lane in range(width):
+        if given[lane] > 0:
+            ratio = found[lane] / given[lane]
+            least = min(least, ratio)
+            most = max(most, ratio)
+    extremes[0], extremes[1] = least, most
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def matrix_pair_ratios(rows, distances, first, last, extremes):
+    """Extremes of squared distances in an embedding over squared distances of a matrix.
+
+    Parameters
+    ----------
+    rows : float64 array (n, q)
+        The embedding.
+    distances : float64 array (n, n)
+        Symmetric; pairs of distance 0 do not count.
+    first, last : int
+        The points whose pairs with later points are looked at; first is a multiple of TILE.
+    extremes : float64 array (2,)
+        Least and most so far; renewed.
+    """
+    tile = np.empty((rows.shape[1], TILE))
+    found, given = np.empty(TILE), np.empty(TILE)
+    for begin in range(first, last, TILE):
+        _fill(tile, rows, begin)
+        for j in range(begin + 1, rows.shape[0]):
+            width = min(TILE, last - begin, j - begin)
+            _squares(tile, rows, j, found)
+            row = distances[j, begin : begin + width]
+            for lane in range(width):
+                given[lane] = row[lane] * row[lane]
+            _widen(found, given, width, extremes)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def point_pair_ratios(rows, points, first, last, extremes):
+    """Extremes of squared distances in an embedding over those of the points.
+
+    Parameters
+    ----------
+    rows, first, last, extremes
+        As for `matrix_pair_ratios`.
+    points : float64 array (n, d)
+        Pairs of equal points do not count.
+    """
+    tile, point_tile = np.empty((rows.shape[1], TILE)), np.empty((points.shape[1], TILE))
+    found, given = np.empty(TILE), np.empty(TILE)
+    for begin in range(first, last, TILE):
+        _fill(tile, rows, begin)
+        _fill(point_tile, points, begin)
+        for j in range(begin + 1, rows.shape[0]):
+            _squares(tile, rows, j, found)
+            _squares(point_tile, points, j, given)
+            _widen(found, given, min(TILE, last - begin, j - begin), extremes)
