@@ -170,7 +170,7 @@ def test_no_weights_no_download(files):
         (("x.npy", "text.txt"), "must be folders of images, .npy or .npz files"),
         (("x.npy", "both.npz"), "holds several arrays, only fake, real; choose one: "),
         (("x.npy", "both.npz:none"), "holds no array 'none', only fake, real"),
-        (("x.npy", "bad.npy"), "is not a .npy file of numbers, or is damaged"),
+        (("x.npy", "bad.npy"), "is not a .npy file, or is damaged"),
         (("x.npy", "bad.npz"), "is not a .npz file, or is damaged"),
         (("x.npy", "pickle.npy"), "damaged"),
         (("x.npy", "line.npy"), "must hold features (n, d) or images"),
