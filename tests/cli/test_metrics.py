@@ -172,7 +172,7 @@ def test_no_weights_no_download(files):
         (("x.npy", "both.npz:none"), "holds no array 'none', only fake, real"),
         (("x.npy", "bad.npy"), "is not a .npy file, or is damaged"),
         (("x.npy", "bad.npz"), "is not a .npz file, or is damaged"),
-        (("x.npy", "pickle.npy"), "damaged"),
+        (("x.npy", "pickle.npy"), "pickled Python objects, which are never loaded"),
         (("x.npy", "line.npy"), "must hold features (n, d) or images"),
         (("x.npy", "wide.npy"), "same number of columns, got 3 and 4"),
         (("x.npy", "nan.npy"), "must be finite, got nan"),
