@@ -253,9 +253,7 @@ def test_damaged_files(tmp_path):
         (tmp_path / name).write_bytes(content)
         spec = f"{tmp_path}/{name}" + (":x" if name == "broken.npz" else "")
         refuse(run_sweep("--data", spec), name)
-    refuse(
-        run_sweep("--data", tmp_path / "whole.npz"), "holds several arrays, only x, y"
-    )
+    refuse(run_sweep("--data", tmp_path / "whole.npz"), "holds several arrays, only x, y")
     refuse(run_sweep("--data", f"{tmp_path}/whole.npz:z"), "holds no array 'z', only x, y")
     np.savez(tmp_path / "none.npz")
     refuse(run_sweep("--data", tmp_path / "none.npz"), "holds no array")
