@@ -271,7 +271,9 @@ class ImageArray:
 def _files(top: pathlib.Path) -> list[pathlib.Path]:
     """Files of a folder and the folders in it, none twice; those that are linked come last."""
     found: list[pathlib.Path] = []
-    folders, linked, seen = [top], [], set()
+    folders: list[pathlib.Path] = [top]
+    linked: list[pathlib.Path] = []
+    seen: set[tuple[int, int]] = set()
     while folders or linked:
         folder = folders.pop() if folders else linked.pop(0)
         place = os.stat(folder)

@@ -137,7 +137,7 @@ def _told(path: str) -> Iterator[None]:
 def _chosen(names: Sequence[str], key: str | None, path: str) -> str:
     if key is None and len(names) == 1:
         return names[0]
-    if key in names:
+    if key is not None and key in names:
         return key
     what = "holds no array" if key is None else f"holds no array {key!r}"
     if key is None and names:

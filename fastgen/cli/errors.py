@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TextIO
 
 import typer
 
@@ -29,7 +29,7 @@ def reported(*, interrupted: str = "nothing was written") -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = _show
+            warnings.showwarning = _show_line
             yield
     except BrokenPipeError:
         raise
@@ -44,7 +44,14 @@ def reported(*, interrupted: str = "nothing was written") -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from stop
 
 
-def _show(message: Warning | str, *_: Any) -> None:
+def _show_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     _say(f"warning: {message}")
 
 
