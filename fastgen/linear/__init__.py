@@ -6,7 +6,17 @@ dimension, ``theory`` the expectations that are known exactly. Names load when f
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from . import theory
+    from .estimators import LinearGAN
+    from .models import SpikedGaussian
+    from .subspace import SubspaceFit, subspace_sweep
+    from .summary import format_table, summarize
+    from .sweep import sweep
 
 _HOMES = {
     "LinearGAN": "estimators",

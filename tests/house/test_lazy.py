@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pathlib
 import subprocess
@@ -46,6 +47,19 @@ def test_dir_holds_public_names_only(package):
     assert set(names) == set(module.__all__) - {"__version__"}
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["", *PACKAGES])
+def test_editors_and_type_checkers_see_the_same_names(package):
+    path = pathlib.Path(fastgen.__file__).parent / package / "__init__.py"
+    parsed = ast.parse(path.read_text())
+    (block,) = (node for node in parsed.body if isinstance(node, ast.If))
+    static = {alias.name: node.module for node in block.body for alias in node.names}
+    module = importlib.import_module(f"fastgen.{package}".rstrip("."))
+    assert {n: home for n, home in static.items() if home} == {
+        n: home.lstrip(".") for n, home in module._HOMES.items()
+    }
+    assert set(static) == set(module.__all__)
 
 
 def test_the_tests_know_every_package():
