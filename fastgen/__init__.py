@@ -31,7 +31,14 @@ Examples
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._lazy import attach
+
+if TYPE_CHECKING:
+    from . import goof, linear, metrics, mixture, networks, plotting
+    from ._show_versions import show_versions
+    from ._version import __version__
 
 _HOMES = {"__version__": "_version", "show_versions": "_show_versions"}
 

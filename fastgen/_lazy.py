@@ -70,7 +70,8 @@ def attach(
         except ModuleNotFoundError as error:
             if error.name not in _EXTRAS:
                 raise
-            raise ImportError(missing(f"{package}.{name}", error.name), name=error.name) from error
+            library = required.get(home, error.name)
+            raise ImportError(missing(f"{package}.{name}", library), name=library) from error
         return module if name in public else getattr(module, name)
 
     def names() -> list[str]:

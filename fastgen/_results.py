@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import html
+import math
 import numbers
 from typing import Any
 
@@ -51,7 +52,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        return float(value) if np.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def number(value: Any, name: str, *, minimum: float = 0.0) -> float:
     """Return ``value`` as a finite float of at least ``minimum``."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not np.isfinite(value) or value < minimum:
+    if not math.isfinite(value) or value < minimum:
         raise ValueError(f"{name} must be finite and at least {minimum:g}, got {value}")
     return float(value)
 

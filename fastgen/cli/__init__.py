@@ -1,4 +1,4 @@
-"""The command line, ``fastgen`` or ``python -m fastgen.cli``.
+"""The command line, ``fastgen`` or ``python -m fastgen``.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 input
 that cannot be used (one line says why), 130 interrupted.

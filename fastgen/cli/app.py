@@ -15,10 +15,10 @@ from .metrics import fid, wam
 from .sweep import SweepCommand, sweep
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -40,7 +40,7 @@ def fastgen(
     """Theory and evaluation of generative models at compiled speed."""
 
 
-@app.command()
+@app.command(short_help="Print versions, for a bug report.")
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -56,8 +56,9 @@ def info(
             typer.echo(f"{name}: {text}")
 
 
-app.command(cls=SweepCommand)(sweep)
-app.command()(cluster)
-app.command()(fid)
-app.command()(wam)
-app.command()(goof)
+# One line each in the list of commands: longer ones are cut there.
+app.command(cls=SweepCommand, short_help="Sweep the latent dimension of linear generators.")(sweep)
+app.command(short_help="Cluster the rows of a table.")(cluster)
+app.command(short_help="Frechet distance (FID) between two sets of features.")(fid)
+app.command(short_help="Distance between Gaussian mixtures of two sets (WaM).")(wam)
+app.command(short_help="Distance from images to what a generator can produce.")(goof)

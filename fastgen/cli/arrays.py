@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from .. import _files
 
 if TYPE_CHECKING:
     import numpy as np
+
+_LISTED = 10
 
 
 def split(name: str, expected: str) -> tuple[str, str | None]:
@@ -30,12 +36,41 @@ def split(name: str, expected: str) -> tuple[str, str | None]:
         If the path ends neither in .npy nor in .npz.
     """
     path, key = name, None
-    if ".npz:" in name and not os.path.exists(name):
+    if ".npz:" in name.lower() and not os.path.exists(name):
         path, _, key = name.rpartition(":")
     if pathlib.Path(path).suffix.lower() not in (".npy", ".npz"):
         missing = "" if os.path.exists(path) else ", and no such file or folder exists"
         raise ValueError(f"{expected}, got {name!r}{missing}")
     return path, key
+
+
+def read(name: str, expected: str) -> np.ndarray:
+    """Read the array that ``name`` names.
+
+    Parameters
+    ----------
+    name : str
+        FILE.npy, FILE.npz or FILE.npz:KEY.
+    expected : str
+        Beginning of the message of an error: what the argument must be.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind, is damaged or holds pickled objects, or if the array is
+        not there or one of several.
+    OSError
+        If it cannot be opened.
+    """
+    path, key = split(name, expected)
+    if path.lower().endswith(".npy"):
+        return read_npy(path)
+    with _opened(path) as archive:
+        return archive.read(_chosen(archive.names, key, path))
 
 
 def read_npy(path: str) -> np.ndarray:
@@ -56,15 +91,8 @@ def read_npy(path: str) -> np.ndarray:
     OSError
         If it cannot be opened.
     """
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} is not a .npy file of numbers, or is damaged: {error}; write it again with "
-            "numpy.save"
-        ) from error
+    with _told(path):
+        return _files.read_npy(path)
 
 
 def choose(arrays: dict[str, np.ndarray], key: str | None, path: str) -> np.ndarray:
@@ -75,7 +103,7 @@ def choose(arrays: dict[str, np.ndarray], key: str | None, path: str) -> np.ndar
     arrays : dict of str to ndarray
     key : str or None
     path : str
-        For messages.
+        The file, for messages.
 
     Returns
     -------
@@ -86,13 +114,34 @@ def choose(arrays: dict[str, np.ndarray], key: str | None, path: str) -> np.ndar
     ValueError
         If there is no such array, or several and none was asked for.
     """
-    keys = sorted(arrays)
-    if key is None and len(keys) == 1:
-        return arrays[keys[0]]
-    if key not in keys:
-        what = "holds no array" if key is None else f"holds no array {key!r}"
-        if key is None and keys:
-            what = "holds several arrays"
-        listed = f", only {', '.join(keys)}; choose one: {path}:{keys[0]}" if keys else ""
-        raise ValueError(f"{path} {what}{listed}")
-    return arrays[key]
+    return arrays[_chosen(sorted(arrays), key, path)]
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[_files.Npz]:
+    with _told(path), _files.open_npz(path) as archive:
+        yield archive
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Name the file in errors of the system."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise type(error)(f"{path!r} cannot be read: {error.strerror}") from error
+
+
+def _chosen(names: Sequence[str], key: str | None, path: str) -> str:
+    if key is None and len(names) == 1:
+        return names[0]
+    if key is not None and key in names:
+        return key
+    what = "holds no array" if key is None else f"holds no array {key!r}"
+    if key is None and names:
+        what = "holds several arrays"
+    listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    remedy = f", only {listed}; choose one: {path}:{names[0]}" if names else ""
+    raise ValueError(f"{path} {what}{remedy}")

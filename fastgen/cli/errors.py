@@ -1,11 +1,15 @@
-"""What the user can put right becomes one line; a bug keeps its traceback."""
+"""What the user can put right, and warnings, become one line each; a bug keeps its traceback."""
 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 import typer
+
+from .._lazy import missing
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -15,21 +19,40 @@ INTERRUPTED = 130
 def reported(*, interrupted: str = "nothing was written") -> Iterator[None]:
     """Turn input errors into one line and exit code 2, Ctrl-C into one line and 130.
 
+    Warnings for users are printed as they arise, one line each.
+
     Parameters
     ----------
     interrupted : str, default "nothing was written"
         What Ctrl-C leaves behind, and how to go on.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _show_line
+            yield
     except BrokenPipeError:
         raise
+    except ModuleNotFoundError as error:
+        _say(f"error: {missing('this command', error.name or str(error))}")
+        raise typer.Exit(BAD_INPUT) from error
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         _say(f"error: {error}")
         raise typer.Exit(BAD_INPUT) from error
     except KeyboardInterrupt as stop:
         _say(f"interrupted: {interrupted}")
         raise typer.Exit(INTERRUPTED) from stop
+
+
+def _show_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _say(f"warning: {message}")
 
 
 def _say(text: str) -> None:

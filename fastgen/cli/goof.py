@@ -306,8 +306,7 @@ def _targets(
     if os.path.isdir(data):
         folder = ImageFolder(data, resize=resize, rgb=rgb)
         X = np.concatenate([part.astype(np.float32) for part in folder.batches(256)])
-        names = [path.relative_to(data).as_posix() for path in folder.paths]
-        return (low + (high - low) * X).astype(np.float32), names
+        return (low + (high - low) * X).astype(np.float32), folder.names
     if resize is not None or rgb:
         raise ValueError(f"--resize and --rgb need a folder of images, got {data!r}")
     X = _array(data, "--data", "a folder of images, ")

@@ -15,17 +15,17 @@ def integers(text: str, option: str) -> list[int]:
     ----------
     text : str
     option : str
-        Named in errors.
+        The option that they belong to, for messages.
 
     Returns
     -------
     list of int
-        In the order given.
+        The numbers in the order given.
 
     Raises
     ------
     ValueError
-        Names the piece that is no such thing.
+        If a piece is no such thing; the message names it.
 
     Examples
     --------
@@ -41,16 +41,16 @@ def integers(text: str, option: str) -> list[int]:
                 f"{option} must be integers and ranges such as 1:120 or 1:120:5,200; "
                 f"got {piece.strip()!r} in {text!r}"
             )
-        first, last, step = (None if part is None else int(part) for part in match.groups())
-        if last is None:
-            last = first
+        begin, end, by = match.groups()
+        first, step = int(begin), 1 if by is None else int(by)
+        last = first if end is None else int(end)
         if first < 1 or step == 0:
             raise ValueError(f"{option} must be positive, got {piece.strip()!r} in {text!r}")
         if last < first:
             raise ValueError(
                 f"{option} must have ranges that rise, got {piece.strip()!r}; write {last}:{first}"
             )
-        steps = range(first, last + 1, step or 1)
+        steps = range(first, last + 1, step)
         if len(found) + len(steps) > _MOST:
             raise ValueError(f"{option} must be at most {_MOST} integers, got more in {text!r}")
         found.extend(steps)

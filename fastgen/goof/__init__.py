@@ -8,7 +8,27 @@ leaves, ``overfit_test`` compares training with validation data. Names load when
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from ..neighbors import nearest_rows
+    from ..plotting.study import study_figure
+    from .bounds import pca_floor
+    from .distributed import nearest_distributed
+    from .domains import Ball, Box, Sphere
+    from .overfitting import OverfitTest, overfit_test
+    from .results import NearestResult
+    from .scores import GoofScore, PlantedResult, planted, score
+    from .search import nearest
+    from .study import (
+        Subsample,
+        goof_against_size,
+        goof_against_subsampling,
+        goof_of_unions,
+        subsample,
+    )
 
 _HOMES = {
     "Ball": "domains",

@@ -7,7 +7,17 @@ subspace fits that are partly regressions. Names load when first used.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from . import theory
+    from .estimators import LinearGAN
+    from .models import SpikedGaussian
+    from .subspace import SubspaceFit, subspace_sweep
+    from .summary import format_table, summarize
+    from .sweep import sweep
 
 _HOMES = {
     "LinearGAN": "estimators",

@@ -7,7 +7,27 @@ classes. Names load when first used.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from . import features, torchmetrics
+    from .barycenter import MixtureBarycenter, mixture_barycenter
+    from .covariances import CovarianceFactor
+    from .fid_wam import WaMResult, fid, wam
+    from .floor import FloorLaw, floor_law
+    from .gaussian import bures, dist_bures_squared, frechet_distance
+    from .mixture import (
+        MixtureParameters,
+        MW2Result,
+        gmm_ot_apply_map,
+        gmm_ot_loss,
+        gmm_ot_plan,
+        mw2,
+    )
+    from .ratio import ratio_study
+    from .statistics import FeatureStatistics
 
 _HOMES = {
     "CovarianceFactor": "covariances",

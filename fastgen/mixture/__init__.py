@@ -5,7 +5,14 @@ Names load when first used.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from .gaussian import GaussianMixture
+    from .nonparametric import NonparametricMixture
+    from .selection import select_components
 
 _HOMES = {
     "GaussianMixture": "gaussian",

@@ -5,7 +5,13 @@ Names load when first used; torch is imported then.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from .mixture_norm import MixtureNorm1d, MixtureNorm2d, convert_batchnorm
+    from .weights import read_weights, write_weights
 
 _HOMES = {
     "BigGANDiscriminator": "biggan",

@@ -6,7 +6,17 @@ first used; matplotlib is imported when something is drawn.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from .densities import density_figure
+    from .plane import plane_figure
+    from .study import study_figure
+    from .style import SUFFIXES, save_figure
+    from .sweep import sweep_figure
+    from .theory import theory_figure
 
 _HOMES = {
     "SUFFIXES": "style",

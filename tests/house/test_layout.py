@@ -17,7 +17,7 @@ import pytest
 
 import fastgen
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_kernels_is_a_link():
@@ -49,37 +49,6 @@ def test_only_the_dispatcher_imports_kernels():
         if path.relative_to(ROOT / "fastgen").parts[0] in ("kernels", "_dispatch"):
             continue
         assert not any("kernels" in name.split(".") for name in imports_of(path)), path
-
-
-def public_functions(path):
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            yield node.name
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "band",
-        "nuclear",
-        "linear_path",
-        "subspace",
-        "bures",
-        "em",
-        "smoothing_pairs",
-        "nearest_rows",
-        "lbfgs",
-    ],
-)
-def test_every_public_kernel_has_a_naive_namesake(module):
-    oracles = {
-        name
-        for path in (ROOT / "tests" / "oracles").glob("*.py")
-        for name in public_functions(path)
-    }
-    names = set(public_functions(ROOT / "kernels" / "cpu" / f"{module}.py"))
-    assert names
-    assert names <= oracles, f"tests/oracles lack {names - oracles}"
 
 
 def test_cuda_kernels_have_a_cpu_neighbour():

@@ -12,15 +12,21 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # The root offers these from the ground, as scikit-learn does.
 FROM_THE_GROUND = dict.fromkeys(("__version__", "show_versions"), "a name of the root")
 
-# Oracles under another name: `posteriors` is the one of nonparametric mixtures.
+# Oracles under another name: one name has one meaning among them.
 RENAMED = {
+    "alternating.match_pairs": "penalized",
+    "linear_frame.absorb_rows": "add_rows",
     "mixture_norm.posteriors": "shares",
+    "polar.root_near_diagonal": "root",
+    "secular.dense_path": "tall_path",
 }
 
-# Kernels without an oracle of their own, and what their tests compare them with instead.
+# Kernels without an oracle of their own, and what holds them instead.
 NO_ORACLE = {
     "blas": "thin calls of LAPACK and BLAS; NumPy's own products are the oracle",
     "simd": "single instructions; every kernel that is written with them is compared",
+    "linear_frame.pairs_frame": "the others of its file in one call; sweeps meet every output",
+    "linear_frame.gram_error": "a bound: tests see that errors stay below it",
     "smoothing.cache_rows": "size of a buffer",
     "smoothing.fill_cache": "fills the buffer that `grid_sums` and `smoothed_logs` read",
     "secular.axis_nodes": "nodes of a quadrature, whose sums `root_increments` checks",

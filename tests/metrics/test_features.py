@@ -268,6 +268,6 @@ def test_empty_folders_and_unreadable_images(tmp_path):
     with pytest.raises(ValueError, match=r"bad\.png cannot be read: .*; remove it"):
         list(ImageFolder(tmp_path).batches(1))
     (tmp_path / "bad.png").unlink()
-    Image.fromarray(np.zeros((4, 4), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match="8 bits a channel"):
+    Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match="8 or 16 bits a channel"):
         list(ImageFolder(tmp_path).batches(1))

@@ -126,7 +126,7 @@ def test_evaluation_is_the_oracles(engine):
     y = layer(x)
     g = torch.randn_like(y)
     y.backward(g)
-    nu = naive.posteriors(rows(x), weights, means, variances + EPS)
+    nu = naive.shares(rows(x), weights, means, variances + EPS)
     scaled = (nu / np.sqrt(weights))[..., None] / np.sqrt(variances + EPS)
     expected = (scaled * (rows(x)[:, None] - means)).sum(1)
     np.testing.assert_allclose(rows(y), expected, rtol=1e-10, atol=1e-12)
@@ -193,7 +193,7 @@ def test_no_posterior_is_subnormal(dtype):
     weights, means, variances = np.full(2, 0.5), np.array([[-1.0], [1.0]]), np.ones((2, 1))
     nu = dispatch.posteriors(x, means, variances, np.log(weights))[0, :2].T
     assert nu[nu > 0].min() > 1e-27
-    expected = naive.posteriors(x[0].T.astype(float), weights, means, variances)
+    expected = naive.shares(x[0].T.astype(float), weights, means, variances)
     np.testing.assert_allclose(nu, expected, atol=10 * np.finfo(dtype).eps)
 
 
@@ -211,7 +211,7 @@ def fixed_posteriors(engine, training=True):
         components, counts = running, None
         if training:
             counts = fit.counts
-            components = naive.moments(rows(x), rows(fit.nu)[:, :3])
+            components = naive.share_moments(rows(x), rows(fit.nu)[:, :3])
             components = Components(*map(torch.tensor, components))
         return _mixture_transform.normalize(x, weight, bias, fit.nu, components, counts, EPS)
 

@@ -51,11 +51,11 @@ def test_mutants_fail_the_measured_facts():
     assert naive.without_root_weights(x, nu).var() == pytest.approx(0.998, abs=0.002)
     assert naive.squares_of_shares(x, nu).var() > 1e4
     assert not 1.99 < naive.divided_by_share_mean(x, nu).var() < 2.0
-    wrong = naive.posteriors_without_normalisation(x, weights, means, variances + 1e-5)
+    wrong = naive.shares_without_normalization(x, weights, means, variances + 1e-5)
     assert abs(wrong - nu).max() > 0.05
     for _ in range(20):
-        wrong = naive.posteriors_without_normalisation(x, weights, means, variances + 1e-5)
-        weights, means, variances = naive.moments(x, wrong)
+        wrong = naive.shares_without_normalization(x, weights, means, variances + 1e-5)
+        weights, means, variances = naive.share_moments(x, wrong)
     layer = MixtureNorm1d(1, 2, dtype=torch.float64)
     y = layer(torch.tensor(x)).detach().numpy()
     assert abs(y - naive.mixture_norm(x, nu)).max() < 0.01

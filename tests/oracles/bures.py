@@ -99,17 +99,45 @@ def costs(means1, covs1, means2, covs2):
 
 
 def transport(p, q, cost):
-    """Discrete optimal transport as a linear program: value and plan."""
-    from scipy.optimize import linprog
-
+    """Discrete optimal transport: value and plan, by the simplex method as textbooks have it."""
     rows, columns = cost.shape
     sums = [np.kron(np.eye(rows)[i], np.ones(columns)) for i in range(rows)]
-    sums += [np.kron(np.ones(rows), np.eye(columns)[j]) for j in range(columns)]
-    found = linprog(cost.ravel(), A_eq=np.array(sums), b_eq=np.concatenate((p, q)), method="highs")
-    return found.fun, found.x.reshape(cost.shape)
+    sums += [np.kron(np.ones(rows), np.eye(columns)[j]) for j in range(columns - 1)]
+    sums, wanted, price = np.array(sums), np.concatenate((p, q[:-1])), cost.ravel()
+    basis = _northwest(p, q)
+    while True:
+        inverse = np.linalg.inv(sums[:, basis])
+        value = inverse @ wanted
+        gain = price - price[basis] @ inverse @ sums
+        entering = np.flatnonzero(gain < -1e-12 * np.abs(price).max())
+        if not len(entering):
+            break
+        direction = inverse @ sums[:, entering[0]]  # Bland's rule: the first that gains
+        ratios = np.where(
+            direction > 1e-12, value / np.where(direction > 1e-12, direction, 1), np.inf
+        )
+        ties = np.flatnonzero(ratios <= ratios.min() + 1e-15)
+        basis[min(ties, key=lambda at: basis[at])] = entering[0]
+    plan = np.zeros(cost.size)
+    plan[basis] = value.clip(0)
+    return plan @ price, plan.reshape(cost.shape)
 
 
-def moments(weights, means, covs):
+def _northwest(p, q):
+    """Positions of a first plan: each cell in turn takes what its row and column have left."""
+    i = j = 0
+    left, right = p[0], q[0]
+    found = [0]
+    while len(found) < len(p) + len(q) - 1:
+        if j == len(q) - 1 or (i < len(p) - 1 and left <= right):
+            i, left, right = i + 1, p[i + 1], right - left
+        else:
+            j, left, right = j + 1, left - right, q[j + 1]
+        found.append(i * len(q) + j)
+    return found
+
+
+def mixture_moments(weights, means, covs):
     """Mean and covariance of a mixture."""
     mean = weights @ means
     second = np.einsum("k,kij->ij", weights, covs) + np.einsum("k,ki,kj->ij", weights, means, means)

@@ -1,9 +1,10 @@
-"""Plain oracles for fastgen.goof: grids, SciPy solvers, closed forms. NumPy arrays in and out."""
+"""Nearest points in a range: grids, plain least squares and closed forms."""
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-from scipy.optimize import least_squares, nnls
 
 
 def mlp(weights, z, activation=np.tanh, output=lambda a: a):
@@ -23,15 +24,6 @@ def nearest_on_grid(function, X, low, high, steps, k):
     for row, x in enumerate(X):
         best[row] = ((outputs - x) ** 2).sum(axis=1).min()
     return best
-
-
-def nearest_from_start(function, x, start, low=-np.inf, high=np.inf):
-    """Squared distance that SciPy's trust-region least squares reaches from one start."""
-    found = least_squares(
-        lambda z: function(z[None])[0] - x, start, bounds=(low, high), xtol=1e-15, ftol=1e-15,
-        gtol=1e-15, max_nfev=1000,
-    )  # fmt: skip
-    return 2 * found.cost
 
 
 def linear_free(weight, bias, X):
@@ -67,14 +59,17 @@ def linear_in_ball(weight, bias, X, radius, sphere=False):
 
 
 def cone_distance(weight, Y):
-    """Squared distances to {weight h, h >= 0}."""
-    return np.array([nnls(weight, y)[1] ** 2 for y in Y])
-
-
-def pca_tail(X, k):
-    """Sum of the eigenvalues of the 1/n covariance beyond the k largest."""
-    centred = X - X.mean(axis=0)
-    return np.sort(np.linalg.eigvalsh(centred.T @ centred / len(X)))[: max(X.shape[1] - k, 0)].sum()
+    """Squared distances to {weight h, h >= 0}: the best face of the cone, of all that there are."""
+    k = weight.shape[1]
+    best = (Y**2).sum(axis=1)
+    for face in itertools.chain.from_iterable(
+        itertools.combinations(range(k), size) for size in range(1, k + 1)
+    ):
+        part = weight[:, face]
+        h = np.linalg.lstsq(part, Y.T, rcond=None)[0]
+        distance = ((Y.T - part @ h) ** 2).sum(axis=0)
+        best = np.where((h >= 0).all(axis=0), np.minimum(best, distance), best)
+    return best
 
 
 def finite_difference_jacobian(function, z, step=1e-6):

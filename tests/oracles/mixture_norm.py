@@ -14,29 +14,31 @@ def log_joint(x, weights, means, variances):
 
 
 def log_density(x, weights, means, variances):
+    """Log density of the mixture at each point."""
     joint = log_joint(x, weights, means, variances)
     top = joint.max(1, keepdims=True)
     return (top + np.log(np.exp(joint - top).sum(1, keepdims=True)))[:, 0]
 
 
-def posteriors(x, weights, means, variances):
+def shares(x, weights, means, variances):
+    """Posteriors of the components at each point."""
     joint = log_joint(x, weights, means, variances)
     return np.exp(joint - log_density(x, weights, means, variances)[:, None])
 
 
-def moments(x, nu):
-    """Weights, means and variances of the components."""
-    shares = nu / nu.sum(0)
-    means = shares.T @ x
-    variances = np.stack([s @ (x - m) ** 2 for s, m in zip(shares.T, means, strict=True)])
+def share_moments(x, nu):
+    """Weights, means and variances of the components that posteriors nu make."""
+    part = nu / nu.sum(0)
+    means = part.T @ x
+    variances = np.stack([s @ (x - m) ** 2 for s, m in zip(part.T, means, strict=True)])
     return nu.mean(0), means, variances
 
 
 def em(x, weights, means, variances, steps, eps):
     """The mixture after some steps and the posteriors of the last; eps widens the densities."""
     for _ in range(steps):
-        nu = posteriors(x, weights, means, variances + eps)
-        weights, means, variances = moments(x, nu)
+        nu = shares(x, weights, means, variances + eps)
+        weights, means, variances = share_moments(x, nu)
     return nu, weights, means, variances
 
 
@@ -65,6 +67,37 @@ def mixture_norm_gradient(x, nu, gradient, eps=1e-5, step=1e-30):
     return out
 
 
+# --- sums over activations (B, C, P), posteriors (B, K, P) ----------------------------------------
+
+
+def em_sums(x, nu, means):
+    """Sums of nu and nu^2, (2, K); of nu (x - m) and nu (x - m)^2, (2, C, K)."""
+    gaps = x[:, None] - means[:, :, None]  # (B, K, C, P)
+    counts = np.stack([nu.sum((0, 2)), (nu**2).sum((0, 2))])
+    sums = [np.einsum("bkp,bkcp->ck", nu, gaps**power) for power in (1, 2)]
+    return counts, np.stack(sums)
+
+
+def transform(x, nu, means, scales, bias):
+    """sum_k nu_k (x - m_k) scale_k + bias."""
+    gaps = x[:, None] - means[:, :, None]
+    return np.einsum("bkp,bkcp,kc->bcp", nu, gaps, scales) + bias[:, None]
+
+
+def gradient_sums(x, gradient, nu, means):
+    """Sums of nu g and nu g (x - m), (2, C, K)."""
+    gaps = x[:, None] - means[:, :, None]
+    first = np.einsum("bkp,bcp->ck", nu, gradient)
+    return np.stack([first, np.einsum("bkp,bcp,bkcp->ck", nu, gradient, gaps)])
+
+
+def input_gradient(x, gradient, nu, means, scales, offsets, slopes):
+    """sum_k nu_k (scale_k g - offset_k - slope_k (x - m_k))."""
+    gaps = x[:, None] - means[:, :, None]
+    inner = scales[:, :, None] * gradient[:, None] - offsets[:, :, None] - slopes[:, :, None] * gaps
+    return np.einsum("bkp,bkcp->bcp", nu, inner)
+
+
 # --- mutants: what others compute ----------------------------------------------------------------
 
 
@@ -83,7 +116,7 @@ def squares_of_shares(x, nu, eps=1e-5):
     return out
 
 
-def posteriors_without_normalisation(x, weights, means, variances):
+def shares_without_normalization(x, weights, means, variances):
     """Posteriors without the density's v^(-1/2)."""
     joint = log_joint(x, weights, means, variances) + 0.5 * np.log(variances).sum(1)
     joint = np.exp(joint - joint.max(1, keepdims=True))

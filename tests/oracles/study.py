@@ -1,4 +1,4 @@
-"""Plain oracles for fastgen.goof.study: double loops and one line of each formula."""
+"""Studies of subsamples, as double loops and one line of each formula; sums of eigenvalues."""
 
 from __future__ import annotations
 
