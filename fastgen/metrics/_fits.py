@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _validate, _warnings
 from .covariances import Covariance
 from .mixture import Parsed
 
@@ -69,8 +68,7 @@ def choose(
         test, train = X[order[:n_test]], X[order[n_test:]]
     values = {}
     for k in candidates(given, len(train), X.shape[1], options.covariance_type):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the chosen one is fitted again, and warns
+        with _warnings.silenced():  # the chosen one is fitted again, and warns
             model = options.fit(train, k, rng)
         rows = _validate.Rows(test)
         score = -model.score(rows) if criterion == "heldout" else getattr(model, criterion)(rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _validate
 from .._files import read_npz, replacing
-from .covariances import center, full, real_array, scatter
+from .covariances import ROUNDING, center, full, real_array, scatter
 
 
 class FeatureStatistics:
@@ -186,7 +186,8 @@ class FeatureStatistics:
         found = cls()
         found.n_samples = _validate.integer(n_samples, "n_samples", minimum=0)
         if n_samples:
-            found._mean, found._scatter = real_array(mean, "mean"), real_array(scatter, "scatter")
+            total = real_array(scatter, "scatter")
+            found._mean, found._scatter = real_array(mean, "mean"), total / 2 + total.T / 2
         return found
 
     @classmethod
@@ -223,8 +224,10 @@ class FeatureStatistics:
             raise ValueError(
                 f"{path} must hold mu (d,) and sigma (d, d), got {mean.shape} and {sigma.shape}"
             )
-        sigma = full(sigma, f"sigma of {path}").values
-        if sigma.diagonal().min() < 0:
+        full(sigma, f"sigma of {path}")
+        sigma = sigma / 2 + sigma.T / 2
+        # raw moments leave variances of constant features a little below zero
+        if sigma.diagonal().min() < -ROUNDING * np.abs(sigma).max():
             raise ValueError(
                 f"sigma of {path} must be a covariance, got a variance {sigma.diagonal().min():g}"
             )
