@@ -46,7 +46,7 @@ def number(value: Any, name: str, *, minimum: float = 0.0) -> float:
     """Return ``value`` as a finite float of at least ``minimum``."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not np.isfinite(value) or value < minimum:
+    if not np.isfinite(float(value)) or float(value) < minimum:
         raise ValueError(f"{name} must be finite and at least {minimum:g}, got {value}")
     return float(value)
 

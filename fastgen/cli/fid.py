@@ -75,5 +75,5 @@ def _size(rows: np.ndarray | FeatureStatistics) -> int | None:
     return len(rows) if isinstance(rows, np.ndarray) else rows.n_samples
 
 
-def _width(rows: np.ndarray | FeatureStatistics) -> int:
+def _width(rows: np.ndarray | FeatureStatistics) -> int | None:
     return rows.shape[1] if isinstance(rows, np.ndarray) else rows.n_features

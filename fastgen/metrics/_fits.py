@@ -73,7 +73,7 @@ def choose(
         rows = _validate.Rows(test)
         score = -model.score(rows) if criterion == "heldout" else getattr(model, criterion)(rows)
         values[k] = float(score)
-    return min(values, key=values.get), values
+    return min(values, key=lambda k: values[k]), values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def fit_pair(
     """Two fits, or one E- and M-step for each set from a fit to their union."""
     if shared:
         common = options.fit(np.concatenate((X, Y)), n_components, rng)
-        fitted = (common.fitted_to(_validate.Rows(rows)) for rows in (X, Y))
-        return Pair(*fitted, common, common)
+        gmm_x, gmm_y = (common.fitted_to(_validate.Rows(rows)) for rows in (X, Y))
+        return Pair(gmm_x, gmm_y, common, common)
     gmm_x, gmm_y = options.fit(X, n_components, rng), options.fit(Y, n_components, rng)
     return Pair(gmm_x, gmm_y, gmm_x, gmm_y)

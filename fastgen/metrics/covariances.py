@@ -292,8 +292,8 @@ def unit_scale(values: np.ndarray, *, squared: bool, name: str) -> float:
 def _from_data(array: np.ndarray, scale: float) -> Root:
     """Factor of at most d columns: with more, the triangle of a QR factorization of the rows."""
     if array.shape[1] > array.shape[0]:
-        array = np.linalg.qr(array.T, mode="r").T
-        return Root(np.asfortranarray(array), scale, triangular=True)
+        triangle: Any = np.linalg.qr(array.T, mode="r")  # its type is that of other modes
+        return Root(np.asfortranarray(triangle.T), scale, triangular=True)
     return Root(np.asfortranarray(array), scale)
 
 
@@ -600,7 +600,7 @@ def checked(entries: Sequence[Entry], dim: int | None = None) -> list[Covariance
 
 
 def _host(entry: Entry, dim: int | None) -> Covariance:
-    if entry.kind == "spherical":
+    if entry.kind == "spherical" and dim is not None:
         return Covariance("diagonal", np.full(dim, entry.values), entry.name)
     if entry.kind == "full":
         return full(entry.values, entry.name)

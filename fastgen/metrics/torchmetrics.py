@@ -151,6 +151,9 @@ class FID(_TwoSets):
         self.add_state("real_moments", empty, dist_reduce_fx=_merged)
         self.add_state("fake_moments", empty.clone(), dist_reduce_fx=_merged)
 
+    real_moments: torch.Tensor
+    fake_moments: torch.Tensor
+
     @property
     def _real(self) -> torch.Tensor:
         return self.real_moments
@@ -269,6 +272,9 @@ class WaM(_TwoSets):
         self.add_state("real_features", [], dist_reduce_fx="cat")
         self.add_state("fake_features", [], dist_reduce_fx="cat")
         self.result_: WaMResult | None = None
+
+    real_features: list[torch.Tensor]
+    fake_features: list[torch.Tensor]
 
     @property
     def _real(self) -> list[torch.Tensor]:
