@@ -63,9 +63,9 @@ def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
 
 def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
     """Return ``value`` as a finite float64 array of shape (n_rows, n_features), on the host."""
-    if not isinstance(value, np.ndarray):
+    if type(value) is not np.ndarray:
         value = _arrays.to_host(value)
-    unmasked(value, name)
+        unmasked(value, name)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(

@@ -339,9 +339,9 @@ def _rest(matrix: np.ndarray, array: np.ndarray) -> float:
 
 def real_array(value: Any, name: str) -> np.ndarray:
     """Return a finite float64 array, or raise naming the argument and the first bad entry."""
-    if not isinstance(value, np.ndarray):
+    if type(value) is not np.ndarray:
         value = _arrays.to_host(value)
-    _validate.unmasked(value, name)
+        _validate.unmasked(value, name)
     array = np.asarray(value)
     check_real(array.dtype, name)
     array = np.asarray(array, dtype=np.float64)
