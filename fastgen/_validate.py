@@ -47,7 +47,7 @@ def number(value: Any, name: str, *, minimum: float = 0.0) -> float:
     """Return ``value`` as a finite float of at least ``minimum``."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not math.isfinite(value) or value < minimum:
+    if not math.isfinite(float(value)) or float(value) < minimum:
         raise ValueError(f"{name} must be finite and at least {minimum:g}, got {value}")
     return float(value)
 
@@ -64,9 +64,9 @@ def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
 
 def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
     """Return ``value`` as a finite float64 array of shape (n_rows, n_features), on the host."""
-    if not isinstance(value, np.ndarray):
+    if type(value) is not np.ndarray:
         value = _arrays.to_host(value)
-    unmasked(value, name)
+        unmasked(value, name)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(

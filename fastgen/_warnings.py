@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # Between a call and the function that it calls: context managers and the modules of torch.
@@ -13,6 +16,21 @@ _BETWEEN = (
     os.sep + os.path.join("nn", "modules", "module.py"),
     os.sep + os.path.join("torchmetrics", "metric.py"),
 )
+
+_silent = contextvars.ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Issue no warnings of this package within, in this thread alone.
+
+    `warnings.catch_warnings` changes the filters of all threads, and restores them in any order.
+    """
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -23,6 +41,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     message : str
     category : type, default UserWarning
     """
+    if _silent.get():
+        return
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _inside(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1

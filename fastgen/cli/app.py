@@ -10,9 +10,10 @@ from .. import _show_versions
 from .._version import __version__
 from .cluster import cluster
 from .errors import reported
+from .fid import fid
 from .goof import goof
-from .metrics import fid, wam
 from .sweep import SweepCommand, sweep
+from .wam import wam
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _validate, _warnings
 from .covariances import Covariance
 from .mixture import Parsed
 
@@ -69,13 +68,12 @@ def choose(
         test, train = X[order[:n_test]], X[order[n_test:]]
     values = {}
     for k in candidates(given, len(train), X.shape[1], options.covariance_type):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the chosen one is fitted again, and warns
+        with _warnings.silenced():  # the chosen one is fitted again, and warns
             model = options.fit(train, k, rng)
         rows = _validate.Rows(test)
         score = -model.score(rows) if criterion == "heldout" else getattr(model, criterion)(rows)
         values[k] = float(score)
-    return min(values, key=values.get), values
+    return min(values, key=lambda k: values[k]), values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +121,7 @@ def fit_pair(
     """Two fits, or one E- and M-step for each set from a fit to their union."""
     if shared:
         common = options.fit(np.concatenate((X, Y)), n_components, rng)
-        fitted = (common.fitted_to(_validate.Rows(rows)) for rows in (X, Y))
-        return Pair(*fitted, common, common)
+        gmm_x, gmm_y = (common.fitted_to(_validate.Rows(rows)) for rows in (X, Y))
+        return Pair(gmm_x, gmm_y, common, common)
     gmm_x, gmm_y = options.fit(X, n_components, rng), options.fit(Y, n_components, rng)
     return Pair(gmm_x, gmm_y, gmm_x, gmm_y)

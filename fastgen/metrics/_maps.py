@@ -89,28 +89,29 @@ def log_responsibilities(x, weights, means, covariances: list[Covariance]) -> np
     return joint - logsumexp(joint, axis=1, keepdims=True)
 
 
-def apply(x, plan, first, second, *, method: str, uniform: np.ndarray | None) -> np.ndarray:
+def apply(x, plan, first, second, *, uniform: np.ndarray | None = None) -> np.ndarray:
     """Image of the rows of x under the mean or the random map of a plan between two mixtures.
 
-    ``first`` and ``second`` have ``weights_``, ``means_`` and a list ``components``. ``uniform``
-    holds one number in [0, 1) for each row, for the random map.
+    ``first`` and ``second`` have ``weights_``, ``means_`` and a list ``components``. The random map
+    takes ``uniform``, one number in [0, 1) for each row; without it the map is that of the means.
     """
     posterior = np.exp(log_responsibilities(x, first.weights_, first.means_, first.components))
     moving = first.weights_[:, None] > 0
     share = np.divide(plan, first.weights_[:, None], out=np.zeros_like(plan), where=moving)
     out = np.zeros_like(x)
-    if method == "random":
+    chosen = None
+    if uniform is not None:
         chance = (posterior[:, :, None] * share).reshape(len(x), -1).cumsum(axis=1)
         chosen = (uniform[:, None] * chance[:, -1:] >= chance).sum(axis=1)
     for i, j in zip(*np.nonzero(plan), strict=True):
-        rows = (
-            np.flatnonzero(chosen == i * plan.shape[1] + j) if method == "random" else slice(None)
-        )
-        if method == "random" and not len(rows):
-            continue
+        rows = np.arange(len(x))
+        if chosen is not None:
+            rows = np.flatnonzero(chosen == i * plan.shape[1] + j)
+            if not len(rows):
+                continue
         linear = gaussian_map(first.components[i], second.components[j])
         image = second.means_[j] + (x[rows] - first.means_[i]) @ linear.T
-        if method == "random":
+        if chosen is not None:
             out[rows] = image
         else:
             out += (posterior[:, i] * share[i, j])[:, None] * image

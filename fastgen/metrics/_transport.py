@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -35,16 +35,9 @@ def solve(p: np.ndarray, q: np.ndarray, cost: np.ndarray) -> Plan:
         u = cost[:, 0] if cost.shape[1] == 1 else np.zeros(1)
         v = np.zeros(1) if cost.shape[1] == 1 else cost[0]
         return Plan(plan, float((plan * cost).sum()), (u, v))
-    try:
-        import ot
-    except ImportError as error:
-        raise ImportError(
-            'transport between mixtures needs POT: pip install "POT>=0.9.4"'
-        ) from error
+    ot = solver()
     size = float(cost.max()) or 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an unfinished plan is refused below
-        plan, log = ot.emd(p, q, cost / size, numItermax=_MAX_STEPS, log=True)
+    plan, log = ot.emd(p, q, cost / size, numItermax=_MAX_STEPS, log=True)
     u, v = log["u"], log["v"]
     violated = (u[:, None] + v - cost / size).max()
     gap = (plan * cost).sum() / size - p @ u - q @ v
@@ -55,6 +48,17 @@ def solve(p: np.ndarray, q: np.ndarray, cost: np.ndarray) -> Plan:
             "install a newer POT"
         )
     return Plan(plan, float((plan * cost).sum()), (u * size, v * size))
+
+
+def solver() -> ModuleType:
+    """Return POT, or raise saying how to install it."""
+    try:
+        import ot
+    except ImportError as error:
+        raise ImportError(
+            'transport between mixtures needs POT: pip install "POT>=0.9.5"'
+        ) from error
+    return ot
 
 
 def solve_lazily(

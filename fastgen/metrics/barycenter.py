@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _validate, _warnings
+from .. import _results, _validate, _warnings
 from . import _maps, _transport
 from .covariances import same_dimension, weight_vector
 from .mixture import parse
@@ -18,7 +18,7 @@ _MAX_TUPLES = 20_000
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class MixtureBarycenter:
+class MixtureBarycenter(_results.Result):
     """What `mixture_barycenter` found: a mixture, with scikit-learn's names.
 
     Attributes
@@ -45,6 +45,12 @@ class MixtureBarycenter:
         return (
             f"MixtureBarycenter(n_components={len(self.weights_)}, "
             f"objective_={self.objective_:.6g}, converged_={self.converged_})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain Python, for JSON."""
+        return _results.plain(
+            {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         )
 
 
@@ -102,7 +108,7 @@ def mixture_barycenter(
             f"mixtures must have at most {_MAX_TUPLES} choices of one component each, got "
             f"{' x '.join(map(str, shape))}; merge components, or average fewer mixtures"
         )
-    cost, centres, converged = _choices(parsed, shape, weights, tol, max_iter)
+    cost, centers, converged = _choices(parsed, shape, weights, tol, max_iter)
     if not converged:
         _warnings.warn(
             f"a barycenter of covariances did not converge in {max_iter} steps to {tol:g}; raise "
@@ -118,7 +124,7 @@ def mixture_barycenter(
     return MixtureBarycenter(
         np.array([plan[cell] for cell in found]),
         np.array(means),
-        np.array([centres[cell] for cell in found]),
+        np.array([centers[cell] for cell in found]),
         members,
         objective,
         converged,
@@ -128,14 +134,14 @@ def mixture_barycenter(
 def _choices(parsed, shape, weights, tol, max_iter):
     """Costs of all choices of one component each, their barycenters, and whether all converged."""
     cost = np.empty(shape)
-    centres: dict[tuple[int, ...], np.ndarray] = {}
+    centers: dict[tuple[int, ...], np.ndarray] = {}
     converged = True
     for cell in itertools.product(*map(range, shape)):
         roots = [one.components[i].root for one, i in zip(parsed, cell, strict=True)]
         means = np.array([one.means_[i] for one, i in zip(parsed, cell, strict=True)])
-        centre = _maps.barycenter(roots, weights, tol, max_iter)
-        centres[cell] = centre.covariance
-        converged &= centre.converged
+        center = _maps.barycenter(roots, weights, tol, max_iter)
+        centers[cell] = center.covariance
+        converged &= center.converged
         spread = weights @ ((means - weights @ means) ** 2).sum(axis=1)
-        cost[cell] = spread + centre.cost
-    return cost, centres, converged
+        cost[cell] = spread + center.cost
+    return cost, centers, converged

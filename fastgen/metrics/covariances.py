@@ -292,8 +292,8 @@ def unit_scale(values: np.ndarray, *, squared: bool, name: str) -> float:
 def _from_data(array: np.ndarray, scale: float) -> Root:
     """Factor of at most d columns: with more, the triangle of a QR factorization of the rows."""
     if array.shape[1] > array.shape[0]:
-        array = np.linalg.qr(array.T, mode="r").T
-        return Root(np.asfortranarray(array), scale, triangular=True)
+        triangle: Any = np.linalg.qr(array.T, mode="r")  # its type is that of other modes
+        return Root(np.asfortranarray(triangle.T), scale, triangular=True)
     return Root(np.asfortranarray(array), scale)
 
 
@@ -339,9 +339,9 @@ def _rest(matrix: np.ndarray, array: np.ndarray) -> float:
 
 def real_array(value: Any, name: str) -> np.ndarray:
     """Return a finite float64 array, or raise naming the argument and the first bad entry."""
-    if not isinstance(value, np.ndarray):
+    if type(value) is not np.ndarray:
         value = _arrays.to_host(value)
-    _validate.unmasked(value, name)
+        _validate.unmasked(value, name)
     array = np.asarray(value)
     check_real(array.dtype, name)
     array = np.asarray(array, dtype=np.float64)
@@ -600,7 +600,7 @@ def checked(entries: Sequence[Entry], dim: int | None = None) -> list[Covariance
 
 
 def _host(entry: Entry, dim: int | None) -> Covariance:
-    if entry.kind == "spherical":
+    if entry.kind == "spherical" and dim is not None:
         return Covariance("diagonal", np.full(dim, entry.values), entry.name)
     if entry.kind == "full":
         return full(entry.values, entry.name)

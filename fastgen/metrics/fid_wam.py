@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _random, _validate, _warnings
-from . import _fits
+from .. import _random, _results, _validate, _warnings
+from . import _fits, _transport
 from . import floor as _floor
 from .covariances import Covariance, same_dimension, sample_moments
 from .engines import host
@@ -27,6 +27,7 @@ from .mixture import MW2Result, between
 from .statistics import FeatureStatistics
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
 
 __all__ = ["FloorLaw", "WaMResult", "fid", "floor_law", "wam"]
@@ -62,9 +63,15 @@ def fid(X: Any, Y: Any) -> float:
     TypeError, ValueError
         If a set is not a finite numeric matrix of at least two rows, or they differ in dimension.
 
+    Warns
+    -----
+    UserWarning
+        If a set has fewer samples than features.
+
     See Also
     --------
     floor_law : what to expect of two samples of one law.
+    wam : the FID with its floor, and the distance of Gaussian mixtures.
 
     Examples
     --------
@@ -74,7 +81,20 @@ def fid(X: Any, Y: Any) -> float:
     """
     first, second = _moments(X, "X"), _moments(Y, "Y")
     same_dimension(first[0], second[0], "X", "Y")
+    for value, name in ((X, "X"), (Y, "Y")):
+        n = value.n_samples if isinstance(value, FeatureStatistics) else len(value)
+        _warn_of_few(n, len(first[0]), name)
     return host.distance(*first, *second)
+
+
+def _warn_of_few(n: int | None, d: int, name: str) -> None:
+    """Say that a FID is mostly its floor where a set has fewer samples than features."""
+    if n is not None and n < d:
+        _warnings.warn(
+            f"{name} has n={n} samples of d={d} features: the FID of two such samples of one and "
+            "the same law, its floor, is large; compare with the FID of two halves of X or "
+            "wam(...).fid_floor, add samples, or reduce the features by PCA"
+        )
 
 
 def _moments(value: Any, name: str) -> tuple[np.ndarray, Covariance]:
@@ -85,7 +105,7 @@ def _moments(value: Any, name: str) -> tuple[np.ndarray, Covariance]:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class WaMResult:
+class WaMResult(_results.Result):
     """What `wam` found.
 
     Attributes
@@ -173,22 +193,20 @@ class WaMResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain Python, for JSON."""
-        return {
-            "wam2": self.wam2,
-            "floor": self.floor,
-            "debiased": self.debiased,
-            "interval": None if self.interval is None else list(self.interval),
-            "fid": self.fid,
-            "moment_distance": self.moment_distance,
-            "fid_floor": self.fid_floor,
-            "fid_debiased": self.fid_debiased,
-            "n_components": self.n_components,
-            "criterion": {str(k): value for k, value in self.criterion.items()},
-            "samples_per_dimension": self.samples_per_dimension.tolist(),
-            "plan": self.plan.tolist(),
-            "contributions": self.contributions.tolist(),
-            **self.settings,
-        }
+        names = (
+            "wam2 floor debiased interval fid moment_distance fid_floor fid_debiased n_components "
+            "criterion samples_per_dimension plan contributions"
+        ).split()
+        found = {name: getattr(self, name) for name in names}
+        return _results.plain({**found, **self.settings})
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return plan and contributions by the components ``x`` and ``y`` of both mixtures."""
+        return (
+            self.mw2.to_xarray()
+            .rename(source="x", target="y")
+            .assign(samples_x=("x", self.samples_x), samples_y=("y", self.samples_y))
+        )
 
     def plot(self, *, width: float = 7.0) -> Figure:
         """Draw which component goes where, and what each one adds to ``wam2``.
@@ -278,7 +296,7 @@ def wam(
         If an argument is out of its range, X or Y no finite numeric matrix, or too small for the
         components; if ``setting`` contradicts another argument.
     ImportError
-        If POT is not installed and there is more than one component.
+        If POT is not installed and there may be more than one component.
 
     Warns
     -----
@@ -311,6 +329,8 @@ def wam(
     )
     # One stream for each purpose: what one argument asks for does not change the others' numbers.
     streams = _random.generator(random_state).spawn(4)
+    if n_components != 1:  # said before the fits, not after them
+        _transport.solver()
     k, criterion = _n_components(n_components, X, options, candidates, streams[0])
     _check_sizes(k, (len(X), len(Y)), debias)
     pair = _fits.fit_pair(X, Y, k, options, shared=shared, rng=streams[1])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _results
 from ._fits import Options, Pair, fit_pair, fitted_to
 from .covariances import real_array, sample_moments
 from .engines import host
@@ -15,12 +16,26 @@ from .mixture import between
 __all__ = ["FloorLaw", "floor_law"]
 
 
-class FloorLaw(NamedTuple):
-    """What `floor_law` found: ``total`` is ``mean + covariance``, floats or arrays (...)."""
-
+class _Parts(NamedTuple):
     total: Any
     mean: Any
     covariance: Any
+
+
+class FloorLaw(_Parts, _results.Result):
+    """What `floor_law` found: a tuple of ``total``, ``mean`` and ``covariance``.
+
+    Attributes
+    ----------
+    total : float or array (...)
+        ``mean + covariance``.
+    mean, covariance : float or array (...)
+        Parts of the means and of the covariances, in squared units of the data.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain Python, for JSON."""
+        return _results.plain(self._asdict())
 
 
 def floor_law(eigenvalues: Any, n1: Any, n2: Any) -> FloorLaw:
@@ -38,7 +53,7 @@ def floor_law(eigenvalues: Any, n1: Any, n2: Any) -> FloorLaw:
     Parameters
     ----------
     eigenvalues : array (..., d)
-        Of the covariance, in squared units of the data.
+        Eigenvalues of the covariance, in squared units of the data.
     n1, n2 : number or array (...)
         Sample sizes; broadcast against the leading axes.
 

@@ -149,7 +149,7 @@ class MW2Result(_results.Result):
         rng = _random.generator(random_state)
         uniform = rng.random(len(X)) if method == "random" else None
         plan = _arrays.to_numpy(self.plan)
-        return _maps.apply(X, plan, first, second, method=method, uniform=uniform)
+        return _maps.apply(X, plan, first, second, uniform=uniform)
 
     def interpolate(self, t: float) -> MixtureParameters:
         """Mixture at time ``t`` of the geodesic from the first (0) to the second (1).
@@ -264,9 +264,10 @@ def between(
             low,
             lambda i, j: means[i, j] + parts.evaluate(i, j),
         )
-        bracket = tuple(
+        least, most = (
             _transport.solve(first.weights_, second.weights_, cost).value for cost in (low, high)
         )
+        bracket = least, most
     else:
         costs = means + _all_parts(parts, means.shape)
         found = _transport.solve(first.weights_, second.weights_, costs)
@@ -293,9 +294,11 @@ def _dense(engine: Any, first: Parsed, second: Parsed, given: Any, copies: Any) 
     value, plan, _ = engine.transport(first.weights_, second.weights_, costs)
     arrays = [value for one in given for value in one[:3]]
     found = [engine.result(array, *arrays) for array in (value, plan, costs, means)]
-    bracket = (float(_arrays.to_host(value)),) * 2
-    exact = np.ones(tuple(means.shape), dtype=bool)
-    return MW2Result(*found, exact, bracket, parts.n_evaluated, parts.clamped, *copies)
+    number = float(_arrays.to_host(value))
+    exact, bracket = np.ones(tuple(means.shape), dtype=bool), (number, number)
+    value, plan, costs, means = found
+    counts = parts.n_evaluated, parts.clamped
+    return MW2Result(value, plan, costs, means, exact, bracket, *counts, *copies)
 
 
 def _all_parts(parts: Any, shape: tuple[int, int]) -> Any:

@@ -123,8 +123,7 @@ def gmm_ot_apply_map(
         raise ValueError(f"plan must be nonnegative of shape {shape}, got shape {plan.shape}")
     same_dimension(x, first.means_, "x", "m_s")
     uniform = np.random.RandomState(seed).random_sample(len(x)) if method == "rand" else None
-    way = {"bary": "mean", "rand": "random"}[method]
-    return _maps.apply(x, plan, first, second, method=way, uniform=uniform)
+    return _maps.apply(x, plan, first, second, uniform=uniform)
 
 
 def _solved(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _random, _validate
+from .. import _random, _validate, _warnings
 from . import _fits
 from . import floor as _floor
 from .covariances import same_dimension
@@ -110,9 +109,7 @@ def ratio_study(
             return original + level * rng.standard_normal(original.shape)
 
     trials = []
-    with warnings.catch_warnings():
-        # The study is of what these warn of.
-        warnings.filterwarnings("ignore", category=UserWarning, module="fastgen")
+    with _warnings.silenced():  # the study is of what these warn of
         for rng in _random.generator(random_state).spawn(n_trials):
             sets = [original]
             for level in levels[1:]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _validate
 from .._files import read_npz, replacing
-from .covariances import center, full, real_array, scatter
+from .covariances import ROUNDING, center, full, real_array, scatter
 
 
 class FeatureStatistics:
@@ -54,21 +54,23 @@ class FeatureStatistics:
     @property
     def mean(self) -> np.ndarray:
         """Mean (d,)."""
-        self._require(1, "a mean")
-        return self._mean
+        return self._moments(1, "a mean")[0]
 
     @property
     def covariance(self) -> np.ndarray:
         """Covariance (d, d), divided by ``n_samples - 1``."""
-        self._require(2, "a covariance")
-        return self._scatter if self.n_samples is None else self._scatter / (self.n_samples - 1)
+        scatter = self._moments(2, "a covariance")[1]
+        return scatter if self.n_samples is None else scatter / (self.n_samples - 1)
 
-    def _require(self, n: int, what: str) -> None:
-        if self.n_samples is not None and self.n_samples < n:
+    def _moments(self, n: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scatter, or an error where ``what`` needs more samples."""
+        few = self.n_samples is not None and self.n_samples < n
+        if few or self._mean is None or self._scatter is None:
             raise ValueError(
                 f"{what} needs at least {n} sample{'s' if n > 1 else ''}, got {self.n_samples}; "
                 "call update with a batch of features first"
             )
+        return self._mean, self._scatter
 
     def update(self, batch: Any) -> FeatureStatistics:
         """Add a batch.
@@ -116,7 +118,7 @@ class FeatureStatistics:
             raise TypeError(f"other must be a FeatureStatistics, got {type(other).__name__}")
         if other.n_samples == 0:
             return self
-        return self._add(other.n_samples, other._mean, other._scatter, "other")
+        return self._add(other.n_samples, *other._moments(1, "a merge"), "other")
 
     def _add(
         self, n: int | None, mean: np.ndarray, scatter: np.ndarray, name: str
@@ -126,7 +128,7 @@ class FeatureStatistics:
                 "statistics read from a file without the number of samples (field n) cannot be "
                 "added to; compute them again from the features"
             )
-        if self._mean is None:
+        if self._mean is None or self._scatter is None:
             self.n_samples, self._mean, self._scatter = n, mean.copy(), scatter.copy()
             return self
         if len(mean) != len(self._mean):
@@ -162,7 +164,7 @@ class FeatureStatistics:
         path = pathlib.Path(path)
         if path.suffix != ".npz":
             raise ValueError(f"path must end in .npz, got {os.fspath(path)!r}")
-        arrays = {"mu": self.mean, "sigma": self.covariance}
+        arrays: dict[str, Any] = {"mu": self.mean, "sigma": self.covariance}
         if self.n_samples is not None:
             arrays["n"] = np.int64(self.n_samples)
         with replacing(path) as beside:
@@ -186,7 +188,8 @@ class FeatureStatistics:
         found = cls()
         found.n_samples = _validate.integer(n_samples, "n_samples", minimum=0)
         if n_samples:
-            found._mean, found._scatter = real_array(mean, "mean"), real_array(scatter, "scatter")
+            total = real_array(scatter, "scatter")
+            found._mean, found._scatter = real_array(mean, "mean"), total / 2 + total.T / 2
         return found
 
     @classmethod
@@ -223,8 +226,10 @@ class FeatureStatistics:
             raise ValueError(
                 f"{path} must hold mu (d,) and sigma (d, d), got {mean.shape} and {sigma.shape}"
             )
-        sigma = full(sigma, f"sigma of {path}").values
-        if sigma.diagonal().min() < 0:
+        full(sigma, f"sigma of {path}")
+        sigma = sigma / 2 + sigma.T / 2
+        # raw moments leave variances of constant features a little below zero
+        if sigma.diagonal().min() < -ROUNDING * np.abs(sigma).max():
             raise ValueError(
                 f"sigma of {path} must be a covariance, got a variance {sigma.diagonal().min():g}"
             )

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import _validate
@@ -19,12 +20,27 @@ from .statistics import FeatureStatistics
 try:
     from torchmetrics import Metric
     from torchmetrics.utilities.data import dim_zero_cat
+    from torchmetrics.utilities.exceptions import TorchMetricsUserError
 except ImportError as error:
     raise ImportError(
         'fastgen.metrics.torchmetrics needs torchmetrics: pip install "fastgen[torchmetrics]"'
     ) from error
 
 __all__ = ["FID", "WaM"]
+
+
+class _Network(ModuleFeatures):
+    """An extractor whose ``forward`` torchmetrics' FeatureShare may put a cache in place of."""
+
+    def __repr__(self) -> str:
+        return f"ModuleFeatures({self.module!r})"
+
+    def __call__(self, images: Any) -> np.ndarray:
+        return self.forward(images)
+
+    def forward(self, images: Any) -> np.ndarray:
+        """Return features (n, d) of images."""
+        return super().__call__(images)
 
 
 class _TwoSets(Metric):
@@ -39,8 +55,10 @@ class _TwoSets(Metric):
         self, feature: Callable[[Any], Any] | None, reset_real_features: bool, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.feature = ModuleFeatures(feature) if isinstance(feature, torch.nn.Module) else feature
+        self.feature = _Network(feature) if isinstance(feature, torch.nn.Module) else feature
         self.reset_real_features = reset_real_features
+        if feature is not None:  # where torchmetrics' FeatureShare looks for it
+            self.feature_network = "feature"
 
     def _extract(self, batch: Any) -> torch.Tensor:
         """Features (n, d) of a batch in float64, on the device of the metric."""
@@ -57,7 +75,27 @@ class _TwoSets(Metric):
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
         """Call ``update``: one batch is of one set, and has no distance yet."""
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                "the metric must not be synced when forward is called, got a synced one; call "
+                "unsync first"
+            )
         self.update(*args, **kwargs)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Plot a value, or several, as every class of torchmetrics does.
+
+        Parameters
+        ----------
+        val : tensor or sequence of tensors, optional
+            What ``compute`` returned; by default it is called.
+        ax : matplotlib.axes.Axes, optional
+
+        Returns
+        -------
+        figure and axes
+        """
+        return self._plot(val, ax)
 
     def reset(self) -> None:
         """Forget the samples; the real ones only with ``reset_real_features``."""
@@ -113,6 +151,9 @@ class FID(_TwoSets):
         self.add_state("real_moments", empty, dist_reduce_fx=_merged)
         self.add_state("fake_moments", empty.clone(), dist_reduce_fx=_merged)
 
+    real_moments: torch.Tensor
+    fake_moments: torch.Tensor
+
     @property
     def _real(self) -> torch.Tensor:
         return self.real_moments
@@ -121,13 +162,15 @@ class FID(_TwoSets):
     def _real(self, value: torch.Tensor) -> None:
         self.real_moments = value
 
-    def update(self, batch: Any, real: bool) -> None:
+    def update(self, imgs: Any, real: bool) -> None:
         """Add a batch.
 
         Parameters
         ----------
-        batch : array or tensor
-            Features (n, d), or what ``feature`` takes.
+        imgs : array or tensor
+            What ``feature`` takes, as it is: images are neither rescaled nor cast for a callable,
+            and for a network uint8 is divided by 255 (`ModuleFeatures`). Without ``feature`` the
+            features (n, d) themselves.
         real : bool
             Whether the samples are real or generated.
 
@@ -136,14 +179,14 @@ class FID(_TwoSets):
         ValueError
             If the features are not finite of shape (n, n_features).
         """
-        rows = self._extract(batch)
+        rows = self._extract(imgs)
         if rows.shape[1] != self.n_features:
             raise ValueError(
                 f"features must have n_features={self.n_features} columns, got {rows.shape[1]}"
             )
         mean = rows.mean(dim=0)
-        centred = rows - mean
-        packed = torch.cat((rows.new_tensor([len(rows)]), mean, (centred.T @ centred).flatten()))
+        centered = rows - mean
+        packed = torch.cat((rows.new_tensor([len(rows)]), mean, (centered.T @ centered).flatten()))
         name = "real_moments" if real else "fake_moments"
         setattr(self, name, _merged(torch.stack((getattr(self, name), packed))))
 
@@ -230,6 +273,9 @@ class WaM(_TwoSets):
         self.add_state("fake_features", [], dist_reduce_fx="cat")
         self.result_: WaMResult | None = None
 
+    real_features: list[torch.Tensor]
+    fake_features: list[torch.Tensor]
+
     @property
     def _real(self) -> list[torch.Tensor]:
         return list(self.real_features)
@@ -238,9 +284,9 @@ class WaM(_TwoSets):
     def _real(self, value: list[torch.Tensor]) -> None:
         self.real_features = value
 
-    def update(self, batch: Any, real: bool) -> None:
+    def update(self, imgs: Any, real: bool) -> None:
         """Add a batch; parameters and errors are those of `FID.update`, for any d."""
-        (self.real_features if real else self.fake_features).append(self._extract(batch))
+        (self.real_features if real else self.fake_features).append(self._extract(imgs))
 
     def compute(self) -> torch.Tensor:
         """Return ``WaM**2``, a float64 scalar; the rest is in ``result_``.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from .. import _arrays, _validate
+from .. import _arrays, _validate, _warnings
 from .._dispatch import em as kernels
 from . import _start, em
 from .engines import Device, Host
@@ -192,19 +191,17 @@ def iterate(
 def _warn(model: GaussianMixture) -> None:
     """Say what is doubtful about a fit, at the line that called ``fit``."""
     if not model.converged_:
-        warnings.warn(
+        _warnings.warn(
             f"GaussianMixture did not converge in max_iter={model.max_iter} steps to "
             f"tol={model.tol:g}; raise max_iter or tol, or try other starts (n_init)",
             ConvergenceWarning,
-            stacklevel=4,
         )
     counts = model.weights_ * model.n_samples_seen_
     lost = np.flatnonzero(counts == 0)
     if lost.size:
-        warnings.warn(
+        _warnings.warn(
             f"components {lost.tolist()} lost all their samples and have weight 0; lower "
             "n_components or try other starts (random_state, n_init)",
-            stacklevel=4,
         )
     least = em.smallest_eigenvalues(model.covariance_type, model.precisions_cholesky_)
     flat = np.flatnonzero(least < 2 * model.reg_covar)
@@ -213,10 +210,9 @@ def _warn(model: GaussianMixture) -> None:
         whose = "the tied covariance is"
         if model.covariance_type != "tied":
             whose = f"the covariances of components {flat.tolist()[:8]} ({held} samples) are"
-        warnings.warn(
+        _warnings.warn(
             f"{whose} singular but for reg_covar={model.reg_covar:g} "
             f"(n_features={model.n_features_in_}): likelihoods, AIC and distances follow "
             "reg_covar; lower n_components, drop constant or repeated features, reduce them by "
             'PCA, use covariance_type="diag", or choose reg_covar on purpose',
-            stacklevel=4,
         )

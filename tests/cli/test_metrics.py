@@ -72,6 +72,7 @@ def test_fid_of_every_kind_of_input(files):
     assert told("fid", files / "stats.npz", files / "stats.npz")["fid"] == 0
 
 
+@pytest.mark.filterwarnings("ignore:. has n=")
 def test_fid_of_folders_with_fewer_and_with_more_images_than_pixels(files):
     real, fake = files / "real", files / "fake"
     result = call("fid", real, fake, "--json")
@@ -83,7 +84,25 @@ def test_fid_of_folders_with_fewer_and_with_more_images_than_pixels(files):
     assert small["n_features"] == 12
     assert small["n_a"] == 30
     assert 0 < small["fid"] < found["fid"]
-    assert not call("fid", real, real, "--no-progress").stderr
+    assert not call("fid", real, real, "--resize", 2, "--no-progress").stderr
+    warned = call("fid", real, real, "--no-progress")
+    assert warned.exit_code == 0
+    lines = warned.stderr.splitlines()
+    assert len(lines) == 2
+    for name, line in zip("XY", lines, strict=True):
+        assert line.startswith(f"fastgen: warning: {name} has n=30 samples of d=48 features")
+
+
+@pytest.mark.parametrize("command", [("fid",), ("wam", *WAM)])
+def test_statistics_never_replace_an_input(files, command):
+    a, b = files / "both.npz", files / "y.npz"
+    (files / "link.npz").symlink_to(a)
+    (files / "hard.npz").hardlink_to(b)
+    before = {path: path.read_bytes() for path in (a, b)}
+    for out in (a, b, files / "link.npz", files / "hard.npz", files / "real" / ".." / "y.npz"):
+        line = refused(command[0], f"{a}:real", b, *command[1:], "--save-stats", out)
+        assert "would replace the input" in line
+    assert {path: path.read_bytes() for path in (a, b)} == before
 
 
 def test_saved_statistics_take_the_place_of_their_set(files):

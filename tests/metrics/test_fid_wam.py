@@ -11,7 +11,8 @@ from oracles import wam as naive
 from scipy.special import ndtr, ndtri
 from scipy.stats import laplace
 
-from fastgen.metrics import _fits
+from fastgen import metrics
+from fastgen.metrics import _fits, mixture
 from fastgen.metrics.fid_wam import WaMResult, fid, wam
 from fastgen.metrics.statistics import FeatureStatistics
 
@@ -53,6 +54,7 @@ def test_fid_is_the_formula_of_fid_tools(tmp_path, n, m, d):
     assert fid(X, files[1]) == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:. has n=")
 def test_fid_of_fewer_samples_than_features_is_not_squared():
     u, v = np.random.default_rng(0).standard_normal((2, 40))
     X, Y = np.stack((-u, u)), np.stack((-v, v))
@@ -67,6 +69,7 @@ def test_fid_of_fewer_samples_than_features_is_not_squared():
     assert fid(FeatureStatistics().update(X), Y) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:. has n=")
 @pytest.mark.parametrize("n", [2, 20, 200])
 def test_fid_of_equal_sets_is_zero(n):
     X = normal(n, 30)
@@ -142,6 +145,7 @@ def test_one_component_is_the_fid_of_mixture_moments(setting, reg_covar):
     assert found.plan == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:. has n=")
 @pytest.mark.filterwarnings("ignore:a component has", "ignore:the covariances of components")
 @pytest.mark.parametrize("n", [15, 20, 21])
 def test_one_component_with_fewer_samples_than_features(n):
@@ -382,6 +386,123 @@ def test_fid_names_bad_input(sets, error, match):
         fid(*sets)
 
 
+@pytest.mark.parametrize("wrap", [np.ma.masked_invalid, lambda x: list(np.ma.masked_invalid(x))])
+def test_masked_arrays_are_refused(wrap):
+    X = normal(9, 3)
+    masked = wrap(np.where(X > 0.5, np.nan, X))
+    one = ([1.0], X[:1], [1.0])
+    calls = [
+        lambda: fid(masked, X),
+        lambda: wam(X, masked),
+        lambda: FeatureStatistics().update(masked),
+        lambda: metrics.CovarianceFactor.from_samples(masked),
+        lambda: metrics.bures(masked[:3], np.eye(3)),
+        lambda: metrics.dist_bures_squared(masked, X, np.ones(9), np.ones(9)),
+        lambda: metrics.mw2((np.ones(9) / 9, masked, np.ones(9)), one),
+        lambda: metrics.ratio_study(masked, X, levels=[1.0]),
+        lambda: metrics.mw2(one, one).transport(masked),
+        lambda: metrics.gmm_ot_apply_map(masked, X[:1], X[:1], [1.0], [1.0], [1.0], [1.0]),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="must not be a masked array"):
+            call()
+
+
+def test_masked_vectors_are_refused():
+    C, masked = np.eye(3), np.ma.masked_equal(np.array([0.5, 0.25, 0.25]), 0.5)
+    means = np.zeros((3, 3))
+    for call in (
+        lambda: metrics.frechet_distance(masked, C, masked, C),
+        lambda: metrics.mw2((masked, means, np.ones(3)), (masked, means, np.ones(3))),
+        lambda: metrics.floor_law(masked, 5, 5),
+    ):
+        with pytest.raises(TypeError, match="must not be a masked array"):
+            call()
+
+
+def test_rows_are_checked_once_for_each_set(monkeypatch):
+    """Counted wherever it is asked of as many rows, but inside the cluster search of sklearn."""
+    import sys
+
+    from sklearn.utils import validation
+
+    X, Y = normal(200, 7), normal(160, 7, seed=1)
+    counted = []
+
+    def watched(check):
+        def call(values, *args, **options):
+            if np.ndim(values) == 2 and values.shape[1] == 7 and len(values) > 30:
+                frame, files = sys._getframe(1), []
+                while frame is not None:
+                    files.append(frame.f_code.co_filename.replace("\\", "/"))
+                    frame = frame.f_back
+                if not any(
+                    "sklearn/cluster" in name or "sklearn/metrics" in name for name in files
+                ):
+                    counted.append(len(values))
+            return check(values, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(np, "isfinite", watched(np.isfinite))
+    monkeypatch.setattr(validation, "_assert_all_finite", watched(validation._assert_all_finite))
+    wam(X, Y, random_state=0)
+    assert counted == [200, 160]
+    counted.clear()
+    fid(X, Y)
+    assert counted == [200, 160]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fitted_mixtures_need_no_check(kind):
+    """What is handed on parsed is symmetric to the last bit, and gives what the door gives."""
+    X, Y = modes(300), modes(240, seed=1, width=2.0)
+    options = _fits.Options(kind, 1e-6, 1e-3, 100, 1)
+    for shared in (True, False):
+        pair = _fits.fit_pair(X, Y, 3, options, shared=shared, rng=np.random.default_rng(0))
+        for one in pair.parsed():
+            for covariance in one.components:
+                if covariance.kind == "full":
+                    np.testing.assert_array_equal(covariance.values, covariance.values.T)
+        expected = metrics.mw2(pair.gmm_x, pair.gmm_y)
+        found = mixture.between(*pair.parsed())
+        assert found.squared_distance == expected.squared_distance
+        np.testing.assert_array_equal(found.plan, expected.plan)
+
+
+def test_fewer_samples_than_features_are_warned_of():
+    X, Y = normal(60, 20), normal(15, 20, seed=1)
+    with pytest.warns(UserWarning, match=r"Y has n=15 samples of d=20 features.*floor") as caught:
+        fid(X, Y)
+    assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(UserWarning, match="X has n=15"):
+        fid(FeatureStatistics().update(Y), X)
+
+
+def test_wam_takes_every_kind_of_seed():
+    X = normal(60, 2)
+    found = [
+        wam(X, X[::-1], n_components=1, random_state=seed).floor
+        for seed in (np.random.RandomState(0), np.random.RandomState(0), np.random.SeedSequence(0))
+    ]
+    assert found[0] == found[1] > 0
+    with pytest.raises(TypeError, match="random_state"):
+        wam(X, X, n_components=1, random_state="seed")
+
+
+def test_fits_in_threads_leave_the_filters_of_warnings():
+    import concurrent.futures
+    import warnings
+
+    X, Y = normal(200, 4), normal(200, 4, seed=1)
+    wam(X, Y, random_state=0, candidates=[1, 2])
+    before = list(warnings.filters)
+    for _ in range(3):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda s: wam(X, Y, random_state=s, candidates=[1, 2, 3]), range(8)))
+        assert warnings.filters == before
+
+
 # --- what a result shows -------------------------------------------------------------------------
 
 
@@ -397,6 +518,16 @@ def test_result_as_text_and_json(result):
     assert told["reg_covar"] == 1e-6
     assert np.shape(told["samples_per_dimension"]) == (2, 3)
     assert "floor" not in repr(paper(modes(300), modes(300, seed=1), 2))
+
+
+def test_result_in_a_notebook_and_with_labels(result):
+    assert "<th style='text-align:left'>wam2</th>" in result._repr_html_()
+    found = result.to_xarray()
+    assert float(found.contributions.sum()) == pytest.approx(result.wam2)
+    assert dict(found.sizes) == {"x": 3, "y": 3}
+    np.testing.assert_array_equal(found.samples_y, result.samples_y)
+    told = json.loads(json.dumps(result.mw2.to_dict(), allow_nan=False))
+    assert told["squared_distance"] == result.wam2
 
 
 def test_plot_shows_the_plan_and_the_contributions(result, tmp_path):

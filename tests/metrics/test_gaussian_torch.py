@@ -205,3 +205,60 @@ def test_route_of_cuda_tensors_on_the_cpu():
     np.testing.assert_allclose(found, expected, rtol=1e-10)
     again = device.PairParts(sides[0], sides[0], xp=torch).evaluate(rows[:1], rows[:1])
     assert float(again[0]) == 0
+
+
+# --- second derivatives --------------------------------------------------------------------------
+
+
+def second_order_cases():
+    def pair(x, y):
+        return bures(covariance(x), covariance(y))
+
+    def squared(x, y):
+        return pair(x, y) ** 2
+
+    def frechet(x, y):
+        return frechet_distance(x[0], covariance(x), y[0], covariance(y))
+
+    def costs(x, y):
+        stacks = covariance(x)[None], covariance(y)[None]
+        return dist_bures_squared(x[:1], y[:1], *stacks).sum()
+
+    def factored(x, y):
+        return bures(CovarianceFactor(x), CovarianceFactor(y))
+
+    def weighted(x, y):
+        first = x[0].softmax(0), x, covariance(x[None].expand(3, 3, 3))
+        second = y[0].softmax(0), y.detach(), covariance(y.detach()[None].expand(3, 3, 3) * 2)
+        return mw2(first, second).squared_distance
+
+    return [pair, squared, frechet, costs, factored, weighted]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch.func's own
+@pytest.mark.parametrize("function", second_order_cases(), ids=lambda f: f.__name__)
+def test_second_derivatives_are_refused_not_wrong(function):
+    pytest.importorskip("ot")
+    inputs = tensors(21, (3, 3), (3, 3))
+    slopes = torch.autograd.grad(function(*inputs), inputs, create_graph=True)  # a first one
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(sum(s.square().sum() for s in slopes), inputs)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.functional.hessian(lambda x: function(x, inputs[1]), inputs[0])
+    with pytest.raises(RuntimeError):
+        torch.func.hessian(lambda x: function(x, inputs[1]))(inputs[0])
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.func.jvp(lambda x: function(x, inputs[1]), (inputs[0],), (inputs[0],))
+
+
+def test_second_derivatives_in_means_and_fixed_weights_are_right():
+    pytest.importorskip("ot")
+    m, n = tensors(22, (3, 2), (2, 2))
+    c, e = covariance(tensors(23, (3, 2, 2))[0]).detach(), covariance(torch.eye(2).double()[None])
+    w, v = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([0.5, 0.5]).double()
+
+    def loss(m):
+        return mw2((w, m, c), (v, n.detach(), e.expand(2, 2, 2))).squared_distance
+
+    curvature = torch.autograd.functional.hessian(loss, m.detach()).reshape(6, 6)
+    np.testing.assert_allclose(curvature, np.diag(np.repeat(2 * w.numpy(), 2)), atol=1e-12)

@@ -17,7 +17,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ... import _arrays
+from . import device, host
 
 
 def of(*values: Any) -> Any:
@@ -30,15 +33,11 @@ def of(*values: Any) -> Any:
     TypeError
         If torch tensors and CuPy arrays are mixed.
     """
+    if all(type(value) is np.ndarray for value in values):
+        return host
     library = _arrays.library(*values)
     if library == "torch":
         from . import tensors
 
         return tensors.Tensors(values)
-    if library == "cupy":
-        from . import device
-
-        return device
-    from . import host
-
-    return host
+    return device if library == "cupy" else host

@@ -72,7 +72,7 @@ def squared_gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return squared_scale(((gap / unit[..., None]) ** 2).sum(axis=-1), unit)
 
 
-def squared_scale(value: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def squared_scale(value: Any, scale: Any) -> Any:
     """``value * scale**2``, or an error where float64 cannot hold it."""
     with np.errstate(over="ignore", under="ignore"):
         out = value * scale * scale
@@ -171,7 +171,8 @@ class PairParts:
         factors = [roots[int(a)] for a in used]
         found = dispatch.overlaps(factors, positions.reshape(-1, 2), self.dtype, self.n_jobs)
         for p, overlap in zip(rest, found, strict=True):
-            parts[p] = self._part(*(roots[a] for a in pairs[p].tolist()), overlap)
+            a, b = pairs[p].tolist()
+            parts[p] = self._part(roots[a], roots[b], overlap)
         return parts
 
     def _from_matrices(self, a: Covariance, b: Covariance) -> float | None:

@@ -185,6 +185,7 @@ class Tensors:
         if kind == "spherical":
             kind, values = "diagonal", values.expand(dim)
         tensor = torch.diag_embed(values) if kind == "diagonal" else values
+        parsed: Any
         if self.on_device:
             if kind == "diagonal":
                 kind, values = "factor", torch.diag_embed(values.detach().sqrt())

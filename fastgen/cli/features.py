@@ -1,4 +1,4 @@
-"""``fastgen fid`` and ``fastgen wam``."""
+"""What ``fastgen fid`` and ``fastgen wam`` share: features of what A and B name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import numpy as np
 import typer
 
 from . import arrays, outputs
-from .errors import reported
 
 if TYPE_CHECKING:
     from ..images import ImageFolder
-    from ..metrics.fid_wam import WaMResult
     from ..metrics.statistics import FeatureStatistics
 
 _FEATURES = ("pixels", "pca", "inception", "resnet18")
@@ -46,7 +44,9 @@ Resize = Annotated[
     typer.Option("--resize", help="Resize all images to squares of this many pixels a side."),
 ]
 Batch = Annotated[int, typer.Option("--batch-size", help="Images at a time.")]
-Device = Annotated[str | None, typer.Option("--device", help="Of the network, such as cuda.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Device of the network, such as cuda.")
+]
 SaveStats = Annotated[
     str | None,
     typer.Option("--save-stats", help="Write the statistics of A to this file, .npz."),
@@ -55,127 +55,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Progress = Annotated[
     bool, typer.Option("--progress/--no-progress", help="Show progress on standard error.")
 ]
-Mixture = Annotated[
-    str,
-    typer.Option("--components", help="Components of each mixture: a number, heldout, aic or bic."),
-]
-Covariance = Annotated[str, typer.Option("--covariance-type", help="full, tied, diag, spherical.")]
-Separate = Annotated[
-    bool, typer.Option("--separate", help="Fit each set on its own, not one mixture to both.")
-]
-Paper = Annotated[bool, typer.Option("--paper", help="The paper's setting: separate, no floor.")]
-Bootstrap = Annotated[
-    int, typer.Option("--bootstrap", help="Resamples for a 95 % interval, such as 200.")
-]
-Regularisation = Annotated[
-    float, typer.Option("--reg-covar", help="Added to the diagonals of covariances.")
-]
-Seed = Annotated[int | None, typer.Option("--seed", help="Repeat a run.  [default: a new one]")]
-Plot = Annotated[str | None, typer.Option("--plot", help="Draw to this file, .png, .pdf or .svg.")]
 
 
-def fid(
-    a: First,
-    b: Second,
-    features: Features = None,
-    pca_components: Components = 64,
-    weights: Weights = None,
-    resize: Resize = None,
-    batch_size: Batch = 64,
-    device: Device = None,
-    save_stats: SaveStats = None,
-    as_json: AsJson = False,
-    progress: Progress = True,
-) -> None:
-    """Squared Frechet distance between the moments of two sets of features.
-
-    A .npz file with mu and sigma, from this or another FID tool, is taken as statistics; other
-    arrays are features, one row per sample. For example
-
-    fastgen fid real/ generated/ --features inception --save-stats real.npz
-    """
-    with reported():
-        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
-        _check_stats(save_stats, features)
-        from ..metrics import fid_wam
-
-        sets = reader.sets((a, b), moments=True)
-        value = fid_wam.fid(*sets)
-        files = _write_stats(sets[0], save_stats)
-        told = {
-            "fid": value,
-            "a": a,
-            "b": b,
-            "n_a": _size(sets[0]),
-            "n_b": _size(sets[1]),
-            "n_features": _width(sets[0]),
-            "features": features,
-            "files": files,
-        }
-        outputs.tell(told, f"FID: {value:.6g}", as_json)
-
-
-def wam(
-    a: First,
-    b: Second,
-    components: Mixture = "heldout",
-    covariance_type: Covariance = "full",
-    separate: Separate = False,
-    paper: Paper = False,
-    bootstrap: Bootstrap = 0,
-    reg_covar: Regularisation = 1e-6,
-    seed: Seed = None,
-    features: Features = None,
-    pca_components: Components = 64,
-    weights: Weights = None,
-    resize: Resize = None,
-    batch_size: Batch = 64,
-    device: Device = None,
-    save_stats: SaveStats = None,
-    plot: Plot = None,
-    as_json: AsJson = False,
-    progress: Progress = True,
-) -> None:
-    """Squared distance between Gaussian mixtures fitted to two sets of features.
-
-    Beside it: its floor, what two sets of A's law would give, and the FID. For example
-
-    fastgen wam real/ generated/ --features resnet18 --components 10 --bootstrap 200
-    """
-    with reported():
-        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
-        _check_stats(save_stats, features)
-        if plot is not None:
-            from .. import plotting
-
-            outputs.check(plot, "--plot", plotting.SUFFIXES)
-        from ..metrics import fid_wam as module
-
-        sets = reader.sets((a, b), moments=False)
-        with outputs.warnings_in_a_line():
-            result = module.wam(
-                *sets,
-                n_components=int(components) if components.isdigit() else components,
-                covariance_type=covariance_type,
-                shared_fit=False if separate else None,
-                setting="paper" if paper else None,
-                n_bootstrap=bootstrap,
-                reg_covar=reg_covar,
-                random_state=seed,
-            )
-        files = _write_stats(sets[0], save_stats)
-        if plot is not None:
-            plotting.save_figure(result.plot(), plot)
-            files.append(plot)
-        told = {**result.to_dict(), "a": a, "b": b, "features": features, "files": files}
-        outputs.tell(told, _table(result), as_json)
-
-
-def _check_stats(path: str | None, features: str | None) -> None:
-    """Raise before the work begins if statistics cannot be written to ``path``."""
+def check_stats(path: str | None, features: str | None, inputs: Sequence[str]) -> None:
+    """Raise before the work begins if statistics cannot be written to ``path``, or must not be."""
     if path is None:
         return
     outputs.check(path, "--save-stats", (".npz",))
+    for name in inputs:
+        if _same_file(path, name) or _same_file(path, name.rpartition(":")[0]):
+            raise ValueError(
+                f"--save-stats {path!r} would replace the input {name!r}; name another"
+            )
     if features == "pca":
         raise ValueError(
             "--save-stats has no use with --features pca: components are found anew on each A; use "
@@ -183,7 +74,7 @@ def _check_stats(path: str | None, features: str | None) -> None:
         )
 
 
-def _write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list[str]:
+def write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list[str]:
     """Write the statistics of a set, and return the files written."""
     from ..metrics.statistics import FeatureStatistics
 
@@ -194,34 +85,13 @@ def _write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list
     return [path]
 
 
-def _table(result: WaMResult) -> str:
-    rows: list[tuple[str, float | None, float | None, float | None]] = [
-        ("WaM^2", result.wam2, result.floor, result.debiased),
-        ("FID", result.fid, result.fid_floor, result.fid_debiased),
-    ]
-    lines = [f"{'':6}{'value':>12}{'floor':>12}{'difference':>12}"]
-    for name, *values in rows:
-        cells = ("-" if value is None else f"{value:.6g}" for value in values)
-        lines.append(f"{name:6}" + "".join(f"{cell:>12}" for cell in cells))
-    if result.interval is not None:
-        low, high = result.interval
-        lines.append(f"95 % interval of WaM^2 less its sampling bias: {low:.6g} to {high:.6g}")
-    settings, plural = result.settings, "s" if result.n_components > 1 else ""
-    lines.append(
-        f"{result.n_components} component{plural}, {settings['covariance_type']} covariances, "
-        f"{'one fit to both sets' if settings['shared_fit'] else 'separate fits'}, "
-        f"reg_covar {settings['reg_covar']:g}, at least "
-        f"{result.samples_per_dimension.min():.3g} samples per component and dimension"
-    )
-    return "\n".join(lines)
-
-
-def _size(rows: np.ndarray | FeatureStatistics) -> int | None:
-    return len(rows) if isinstance(rows, np.ndarray) else rows.n_samples
-
-
-def _width(rows: np.ndarray | FeatureStatistics) -> int:
-    return rows.shape[1] if isinstance(rows, np.ndarray) else rows.n_features
+def _same_file(path: str, other: str) -> bool:
+    """Whether both name one file, by links of either kind too."""
+    if not other:
+        return False
+    if os.path.exists(path) and os.path.exists(other):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 class Reader:
@@ -312,14 +182,16 @@ class Reader:
 
     def _parts(self, folder: ImageFolder) -> Iterator[np.ndarray]:
         """Features of a folder, batch by batch."""
-        from tqdm import tqdm
+        from .. import _progress
 
         extractor = self._network_features() if self.network else _pixels()
         title = os.path.basename(os.path.normpath(folder.folder))
-        with tqdm(total=len(folder), desc=title, unit="image", disable=not self.progress) as bar:
+        with _progress.reporter(
+            self.progress, unit="image", total=len(folder), title=title
+        ) as report:
             for batch in folder.batches(self.batch_size):
                 yield extractor(batch)
-                bar.update(len(batch))
+                report(len(batch))
 
     def _network_features(self) -> Any:
         if self._extractor is None:

@@ -1,0 +1,79 @@
+"""``fastgen fid``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import outputs
+from .errors import reported
+from .features import (
+    AsJson,
+    Batch,
+    Components,
+    Device,
+    Features,
+    First,
+    Progress,
+    Reader,
+    Resize,
+    SaveStats,
+    Second,
+    Weights,
+    check_stats,
+    write_stats,
+)
+
+if TYPE_CHECKING:
+    from ..metrics.statistics import FeatureStatistics
+
+
+def fid(
+    a: First,
+    b: Second,
+    features: Features = None,
+    pca_components: Components = 64,
+    weights: Weights = None,
+    resize: Resize = None,
+    batch_size: Batch = 64,
+    device: Device = None,
+    save_stats: SaveStats = None,
+    as_json: AsJson = False,
+    progress: Progress = True,
+) -> None:
+    """Squared Frechet distance between the moments of two sets of features.
+
+    A .npz file with mu and sigma, from this or another FID tool, is taken as statistics; other
+    arrays are features, one row per sample. For example
+
+    fastgen fid real/ generated/ --features inception --save-stats real.npz
+    """
+    with reported():
+        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
+        check_stats(save_stats, features, (a, b))
+        from ..metrics import fid_wam
+
+        sets = reader.sets((a, b), moments=True)
+        with outputs.warnings_in_a_line():
+            value = fid_wam.fid(*sets)
+        files = write_stats(sets[0], save_stats)
+        told = {
+            "fid": value,
+            "a": a,
+            "b": b,
+            "n_a": _size(sets[0]),
+            "n_b": _size(sets[1]),
+            "n_features": _width(sets[0]),
+            "features": features,
+            "files": files,
+        }
+        outputs.tell(told, f"FID: {value:.6g}", as_json)
+
+
+def _size(rows: np.ndarray | FeatureStatistics) -> int | None:
+    return len(rows) if isinstance(rows, np.ndarray) else rows.n_samples
+
+
+def _width(rows: np.ndarray | FeatureStatistics) -> int | None:
+    return rows.shape[1] if isinstance(rows, np.ndarray) else rows.n_features
