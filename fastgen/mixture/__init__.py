@@ -1,4 +1,4 @@
-"""Mixtures: Gaussian ones by expectation maximisation, and nonparametric ones.
+"""Mixtures: Gaussian ones by expectation maximization, and nonparametric ones.
 
 Names load when first used.
 """
