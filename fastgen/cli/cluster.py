@@ -1,9 +1,8 @@
-"""``fastgen cluster``."""
+"""The command ``fastgen cluster``: clusters of the rows of a table."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import warnings
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,8 @@ from . import grammar, outputs, tables
 from .errors import reported
 
 if TYPE_CHECKING:
+    import pandas
+
     from ..mixture import NonparametricMixture
 
 Source = Annotated[
@@ -102,7 +103,7 @@ def cluster(
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fit.fit(rows)
+            fit.fit(_named(rows, data.columns))
         notes = [str(warning.message) for warning in caught]
         for note in notes:
             typer.echo("fastgen: warning: " + " ".join(note.split()), err=True)
@@ -168,6 +169,15 @@ def _bandwidth(text: str | None) -> str | float | list[float] | None:
     return widths[0] if len(widths) == 1 else widths
 
 
+def _named(rows: np.ndarray, columns: list[str]) -> np.ndarray | pandas.DataFrame:
+    """Return the rows with the names of their columns, which the figure shows."""
+    if len(set(columns)) < len(columns):
+        return rows
+    import pandas
+
+    return pandas.DataFrame(rows, columns=columns)
+
+
 def _report(
     fit: NonparametricMixture,
     data: tables.Table,
@@ -176,34 +186,20 @@ def _report(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    sizes = np.bincount(fit.labels_, minlength=len(fit.weights_))
+    told = fit.to_dict()
     if out is not None:
         _write(fit, data, out)
     if plot is not None:
         from .. import plotting
 
         plotting.save_figure(fit.plot(), plot)
-    written = [path for path in (out, plot) if path is not None]
-    if as_json:
-        about = {
-            "n_rows": len(data.rows),
-            "weights": fit.weights_.tolist(),
-            "sizes": sizes.tolist(),
-            "objective": float(fit.objective_[-1]),
-            "n_iter": fit.n_iter_,
-            "converged": fit.converged_,
-            "warnings": notes,
-            "files": written,
-        }
-        typer.echo(json.dumps(about, allow_nan=False))
-        return
-    typer.echo("cluster   rows   weight")
-    for number, (size, weight) in enumerate(zip(sizes, fit.weights_, strict=True)):
-        typer.echo(f"{number:7d} {size:6d} {weight:8.4f}")
-    ended = "converged" if fit.converged_ else "stopped"
-    typer.echo(f"objective {fit.objective_[-1]:.6f}, {ended} after {fit.n_iter_} iterations")
-    for path in written:
-        typer.echo(f"wrote {path}")
+    files = [path for path in (out, plot) if path is not None]
+    lines = ["cluster   rows   weight"]
+    for number, (size, weight) in enumerate(zip(told["sizes"], told["weights"], strict=True)):
+        lines.append(f"{number:7d} {size:6d} {weight:8.4f}")
+    ended = "converged" if told["converged"] else "stopped"
+    lines.append(f"objective {told['objective']:.6f}, {ended} after {told['n_iter']} iterations")
+    outputs.tell({**told, "warnings": notes, "files": files}, "\n".join(lines), as_json)
 
 
 def _write(fit: NonparametricMixture, data: tables.Table, path: str) -> None:

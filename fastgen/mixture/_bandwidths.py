@@ -23,7 +23,7 @@ def normal_reference(rows: np.ndarray) -> float:
 
 
 def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted means and standard deviations (K,), without correction."""
+    """Return weighted means and standard deviations (K,), without correction."""
     totals = np.maximum(weights.sum(axis=0), np.finfo(float).tiny)
     means = values @ weights / totals
     squares = ((values[:, None] - means) ** 2 * weights).sum(axis=0)
@@ -66,13 +66,13 @@ def normal_reference_weighted(
 
 
 def cross_validated(points: Points, weights: np.ndarray, posteriors: np.ndarray) -> np.ndarray:
-    r"""Bandwidths (B, K) that minimise the weighted least-squares criterion over five folds.
+    r"""Bandwidths (B, K) that minimize the weighted least-squares criterion over five folds.
 
     With weights w of a component that sum to one over its block, and folds of rows in their order,
 
     .. math:: \int f_h^2 - 2 \sum_{folds} \sum_{i \in fold} w_i f_{h,-fold}(x_i),
 
-    f without a fold being normalised again. h runs from a tenth of 1.144 sd N^(-1/5) to all of it,
+    f without a fold being normalized again. h runs from a tenth of 1.144 sd N^(-1/5) to all of it,
     N being the component's number of entries. Entries are spread linearly over 2048 bins; their
     autocorrelations are taken once, after which a bandwidth costs one sum over lags.
     """
@@ -85,16 +85,18 @@ def cross_validated(points: Points, weights: np.ndarray, posteriors: np.ndarray)
         largest = 1.144 * _moments(values, weights[here])[1]
         largest *= _effective(points, block, posteriors) ** -0.2
         step = max(np.ptp(values), np.finfo(float).tiny) / (_BINS - 1)
-        columns = points.starts[block] <= points.index[0]
-        columns &= points.index[0] < points.starts[block + 1]
-        entries = points.index[:, columns] - points.starts[block]
+        columns = points.starts[block] <= points.entries[0]
+        columns &= points.entries[0] < points.starts[block + 1]
+        entries = points.entries[:, columns] - points.starts[block]
         histograms = _histograms(values, entries, folds, posteriors, step)
-        found[block] = _minimisers(*_autocorrelations(histograms), step, largest)
+        found[block] = _minimizers(*_autocorrelations(histograms), step, largest)
     return found
 
 
-def _histograms(values, entries, folds, posteriors, step) -> np.ndarray:
-    """Weights of the folds in bins (folds, K, bins), linearly between neighbours."""
+def _histograms(
+    values: np.ndarray, entries: np.ndarray, folds: np.ndarray, posteriors: np.ndarray, step: float
+) -> np.ndarray:
+    """Return weights of the folds in bins (folds, K, bins), linearly between neighbours."""
     position = (values - values[0]) / step
     left = np.minimum(position.astype(np.int64), _BINS - 2)
     share = position - left
@@ -130,8 +132,10 @@ def _autocorrelations(histograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return products[0], products[1]
 
 
-def _minimisers(squares, crossed, step, largest) -> np.ndarray:
-    """Minimise over log-spaced candidates, then through a parabola of the best three."""
+def _minimizers(
+    squares: np.ndarray, crossed: np.ndarray, step: float, largest: np.ndarray
+) -> np.ndarray:
+    """Minimize over log-spaced candidates, then through a parabola of the best three."""
     shares = np.geomspace(0.1, 1.0, _CANDIDATES)
     lags = step * np.arange(_BINS)
     found = np.empty(len(largest))

@@ -1,9 +1,7 @@
-"""Arguments and starts of nonparametric mixtures."""
+"""Arguments of nonparametric mixtures, checked, and the posteriors they start from."""
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,8 @@ from . import _bandwidths
 from ._smoothing import FINEST, Grid
 
 _LLOYD_STEPS = 1000
+# Spreads of values whose squares neither overflow nor vanish.
+_LEAST, _MOST = 1e-140, 1e140
 RULES = {
     "adaptive": _bandwidths.normal_reference_weighted,
     "S": _bandwidths.normal_reference_weighted,
@@ -32,6 +32,26 @@ def finite(rows: np.ndarray) -> np.ndarray:
             "first"
         )
     return rows
+
+
+def check_scale(rows: np.ndarray, blocks: np.ndarray, shared_grid: bool) -> None:
+    """Refuse values so far apart, or so close, that squares of their distances have no number.
+
+    Each block is looked at by itself where it has a grid of its own.
+    """
+    parts = {"X": rows}
+    if not shared_grid:
+        for block in range(blocks.max() + 1):
+            parts[f"block {block} of X"] = rows[:, blocks == block]
+    for name, values in parts.items():
+        low, high = float(values.min()), float(values.max())
+        spread = high - low
+        if spread and not _LEAST <= spread <= _MOST:
+            raise ValueError(
+                f"{name} must have entries that spread over {_LEAST:g} to {_MOST:g}, got "
+                f"{spread:.3g} between {low:.3g} and {high:.3g}; "
+                f"{'divide' if spread > _MOST else 'multiply'} it by a constant"
+            )
 
 
 def block_numbers(blocks: Any, n_features: int) -> np.ndarray:
@@ -80,19 +100,8 @@ def check_step(widths: np.ndarray, grid: Grid) -> None:
     )
 
 
-def seed_sequence(random_state: Any) -> np.random.SeedSequence:
-    """Return the seeds of all starts."""
-    if isinstance(random_state, np.random.Generator):
-        return np.random.SeedSequence(random_state.integers(2**63, size=4).tolist())
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.SeedSequence(random_state.randint(2**31, size=8).tolist())
-    if random_state is None:
-        return np.random.SeedSequence()
-    return np.random.SeedSequence(_validate.integer(random_state, "random_state", minimum=0))
-
-
 def check_distinct(rows: np.ndarray, n_components: int) -> None:
-    """Refuse k-means with more centres than distinct rows."""
+    """Refuse k-means with more centers than distinct rows."""
     n_distinct = len(np.unique(rows, axis=0))
     if n_distinct < n_components:
         raise ValueError(
@@ -101,18 +110,18 @@ def check_distinct(rows: np.ndarray, n_components: int) -> None:
         )
 
 
-def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Hard posteriors of Lloyd's iteration; a centre without rows stays where it is."""
+def _lloyd(rows: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Hard posteriors of Lloyd's iteration; a center without rows stays where it is."""
     labels = np.empty(0)
     for _ in range(_LLOYD_STEPS):
         before = labels
-        labels = ((centres**2).sum(axis=1) - 2 * rows @ centres.T).argmin(axis=1)
+        labels = ((centers**2).sum(axis=1) - 2 * rows @ centers.T).argmin(axis=1)
         if np.array_equal(labels, before):
             break
-        member = np.eye(len(centres))[labels]
+        member = np.eye(len(centers))[labels]
         counts = member.sum(axis=0)[:, None]
-        centres = np.where(counts > 0, member.T @ rows / np.maximum(counts, 1), centres)
-    return np.eye(len(centres))[labels]
+        centers = np.where(counts > 0, member.T @ rows / np.maximum(counts, 1), centers)
+    return np.eye(len(centers))[labels]
 
 
 def from_seed(rows: np.ndarray, n_components: int, seed: np.random.SeedSequence) -> np.ndarray:
@@ -120,12 +129,12 @@ def from_seed(rows: np.ndarray, n_components: int, seed: np.random.SeedSequence)
     from sklearn.cluster import kmeans_plusplus
 
     state = np.random.RandomState(seed.generate_state(1)[0])
-    centred = rows - rows.mean(axis=0)
-    return _lloyd(centred, kmeans_plusplus(centred, n_components, random_state=state)[0])
+    centerd = rows - rows.mean(axis=0)
+    return _lloyd(centerd, kmeans_plusplus(centerd, n_components, random_state=state)[0])
 
 
 def given(init: Any, rows: np.ndarray, n_components: int) -> np.ndarray:
-    """Posteriors that were given, or hard ones of k-means from centres that were."""
+    """Posteriors that were given, or hard ones of k-means from centers that were."""
     array = _validate.data_matrix(init, "init", minimum_rows=1)
     n, n_features = rows.shape
     if array.shape == (n_components, n_features):
@@ -134,7 +143,7 @@ def given(init: Any, rows: np.ndarray, n_components: int) -> np.ndarray:
         return _lloyd(rows - mean, array - mean)
     if array.shape != (n, n_components):
         raise ValueError(
-            f"init must be 'k-means++', centres of shape ({n_components}, {n_features}) or "
+            f"init must be 'k-means++', centers of shape ({n_components}, {n_features}) or "
             f"posteriors of shape ({n}, {n_components}), got shape {array.shape}"
         )
     sums = array.sum(axis=1)
@@ -145,22 +154,3 @@ def given(init: Any, rows: np.ndarray, n_components: int) -> np.ndarray:
             f"{sums[row]:g} in row {row} and a least entry of {array.min():g}"
         )
     return array / sums[:, None]
-
-
-def reporter(progress: Any) -> tuple[Callable | None, Callable]:
-    """Return what is called after each iteration, if anything, and at the end."""
-    if progress is False or progress is None:
-        return None, lambda: None
-    if callable(progress):
-        lock, done = threading.Lock(), [0]
-
-        def report() -> None:
-            with lock:
-                done[0] += 1
-                progress(done[0])
-
-        return report, lambda: None
-    from tqdm import tqdm
-
-    bar = tqdm(unit="iteration", file=sys.stderr)
-    return bar.update, bar.close

@@ -27,7 +27,7 @@ class Points(NamedTuple):
         Sorted within each block.
     starts : ndarray (B + 1,)
         Block l holds ``values[starts[l]:starts[l + 1]]``.
-    index : ndarray (n_samples, n_features)
+    entries : ndarray (n_samples, n_features)
         Point of each entry.
     counts : ndarray (points,)
         Number of entries of each value.
@@ -40,7 +40,7 @@ class Points(NamedTuple):
 
     values: np.ndarray
     starts: np.ndarray
-    index: np.ndarray
+    entries: np.ndarray
     counts: np.ndarray
     sorted_rows: tuple[np.ndarray, ...]
     sizes: np.ndarray
@@ -204,7 +204,7 @@ class Engine:
         self.points, self.grid, self.n_components = points, grid, n_components
         put = self.arrays.asarray
         self.values, self.starts = put(points.values), put(points.starts)
-        self.index = put(points.index)
+        self._entries = put(points.entries)
         self._entry_rows = put(np.concatenate(points.sorted_rows))
         self._bounds = put(np.concatenate([[0], points.counts.cumsum()]))
         self._origins, self._steps = put(grid.origins), put(grid.steps)
@@ -272,7 +272,7 @@ class Engine:
     def posteriors(self, logs: Any, log_weights: np.ndarray, out: Any, rows: Any) -> None:
         """Write posteriors (n, K) and log densities (n,) of the rows."""
         put = self.arrays.asarray
-        self.kernels.posteriors(logs, self.index, put(log_weights), out, rows)
+        self.kernels.posteriors(logs, self._entries, put(log_weights), out, rows)
 
 
 def host(array: Any) -> np.ndarray:

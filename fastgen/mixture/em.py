@@ -8,6 +8,7 @@ component are contiguous. Covariances of a mixture have scikit-learn's shapes: f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,7 @@ _CANCELLED = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
 
 @dataclass(frozen=True)
 class Moments:
-    """Weights (K,), means (K, d) and covariances before the regularisation."""
+    """Weights (K,), means (K, d) and covariances before the regularization."""
 
     weights: Any
     means: Any
@@ -41,7 +42,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Moments, regularised covariances and the inverses of their Cholesky factors.
+    """Moments, regularized covariances and the inverses of their Cholesky factors.
 
     ``factors`` are lower triangular for full and tied covariances, inverse standard deviations for
     the others.
@@ -88,13 +89,15 @@ def block_rows(n_features: int) -> int:
 # The M-step --------------------------------------------------------------------------------------
 
 
-def moments(data: Any, responsibilities: Any, covariance_type: str, previous: Any = None):
+def moments(
+    data: Any, responsibilities: Any, covariance_type: str, previous: Moments | None = None
+) -> Moments:
     """Weights, means and covariances of the samples under responsibilities.
 
     Parameters
     ----------
     data : Host or Device
-        From ``_engines``.
+        From `fastgen.mixture.engines`.
     responsibilities : array (n_components, n_samples)
         Columns sum to one.
     covariance_type : str
@@ -104,7 +107,7 @@ def moments(data: Any, responsibilities: Any, covariance_type: str, previous: An
     Returns
     -------
     Moments
-        With covariances divided by the sum of the responsibilities, not regularised.
+        With covariances divided by the sum of the responsibilities, not regularized.
     """
     xp = data.xp
     totals = responsibilities.sum(axis=1)
@@ -126,7 +129,7 @@ def moments(data: Any, responsibilities: Any, covariance_type: str, previous: An
         means = xp.where(empty[:, None], previous.means, means)
     weights = totals / totals.sum()
     if covariance_type == "tied":
-        offset = xp.sqrt(weights)[:, None] * (means - data.centre)
+        offset = xp.sqrt(weights)[:, None] * (means - data.center)
         return Moments(weights, means, data.scatter() - offset.T @ offset)
     if previous is not None:
         empty = empty.reshape(-1, *[1] * (covariances.ndim - 1))
@@ -141,7 +144,9 @@ def _overlapping(xp: ModuleType, responsibilities: Any, covariance_type: str) ->
     return float(xp.count_nonzero(responsibilities)) > _OVERLAP * responsibilities.size
 
 
-def _by_products(data, responsibilities, totals, covariance_type):
+def _by_products(
+    data: Any, responsibilities: Any, totals: Any, covariance_type: str
+) -> tuple[Any, Any] | None:
     """Means, and variances about them, from products with all rows; of tied only the means.
 
     None where second moments and squared means cancel too far.
@@ -149,10 +154,10 @@ def _by_products(data, responsibilities, totals, covariance_type):
     rows = data.rows
     n, d = rows.shape
     size = block_rows(d)
-    centre = (data.centre - data.origin).astype(rows.dtype)
+    center = (data.center - data.origin).astype(rows.dtype)
 
-    def part(start):
-        z = rows[start : start + size] - centre
+    def part(start: int) -> tuple[Any, Any]:
+        z = rows[start : start + size] - center
         share = responsibilities[:, start : start + size].astype(rows.dtype, copy=False)
         first = share @ z
         if covariance_type == "tied":
@@ -162,7 +167,7 @@ def _by_products(data, responsibilities, totals, covariance_type):
 
     parts = data.run(part, range(0, n, size))
     shift = sum(first.astype(np.float64) for first, _ in parts) / totals[:, None]
-    means = data.centre + shift
+    means = data.center + shift
     if covariance_type == "tied":
         return means, None
     second = sum(second.astype(np.float64) for _, second in parts) / totals[:, None]
@@ -173,26 +178,30 @@ def _by_products(data, responsibilities, totals, covariance_type):
     return (means, variances) if bool(exact.all()) else None
 
 
-def _by_components(data, responsibilities, totals, covariance_type):
+def _by_components(
+    data: Any, responsibilities: Any, totals: Any, covariance_type: str
+) -> tuple[Any, Any]:
     """Means and covariances, each from the rows that the component has a share in."""
     xp, rows = data.xp, data.rows
-    centres = (responsibilities.astype(rows.dtype, copy=False) @ rows) / totals[:, None]
-    centres = centres.astype(rows.dtype, copy=False)
+    centers = (responsibilities.astype(rows.dtype, copy=False) @ rows) / totals[:, None]
+    centers = centers.astype(rows.dtype, copy=False)
     found = data.run(
-        lambda k: _component(xp, rows, responsibilities[k], centres[k], totals[k], covariance_type),
+        lambda k: _component(xp, rows, responsibilities[k], centers[k], totals[k], covariance_type),
         range(len(totals)),
     )
     means = xp.stack([mean for mean, _ in found]) + data.origin
     return means, xp.stack([covariance for _, covariance in found])
 
 
-def _component(xp, rows, share, centre, total, covariance_type):
-    """Mean and covariance of one component about ``centre``, which is near its mean."""
+def _component(
+    xp: Any, rows: Any, share: Any, center: Any, total: Any, covariance_type: str
+) -> tuple[Any, Any]:
+    """Mean and covariance of one component about ``center``, which is near its mean."""
     d = rows.shape[1]
     if covariance_type == "full" and xp is np and rows.dtype == share.dtype == np.float64:
-        first, second = kernels.second_moments(rows, share, centre)
+        first, second = kernels.second_moments(rows, share, center)
         shift = first / total
-        return centre + shift, second / total - shift[:, None] * shift
+        return center + shift, second / total - shift[:, None] * shift
     chosen = xp.flatnonzero(share)
     first = xp.zeros(d)
     second = xp.zeros((d, d) if covariance_type == "full" else d)
@@ -200,7 +209,7 @@ def _component(xp, rows, share, centre, total, covariance_type):
     for start in range(0, len(chosen), size):
         part = chosen[start : start + size]
         z = rows[part]
-        z -= centre
+        z -= center
         weight = share[part]
         first += weight.astype(z.dtype, copy=False) @ z
         z *= xp.sqrt(weight).astype(z.dtype, copy=False)[:, None]
@@ -210,9 +219,9 @@ def _component(xp, rows, share, centre, total, covariance_type):
             second += xp.einsum("ij,ij->j", z, z)
     shift = first / total
     if covariance_type == "full":
-        return centre + shift, second / total - shift[:, None] * shift
+        return center + shift, second / total - shift[:, None] * shift
     variances = second / total - shift**2
-    return centre + shift, variances.mean() if covariance_type == "spherical" else variances
+    return center + shift, variances.mean() if covariance_type == "spherical" else variances
 
 
 def merge(xp: ModuleType, old: Moments, new: Moments, step: float, covariance_type: str) -> Moments:
@@ -243,11 +252,61 @@ def merge(xp: ModuleType, old: Moments, new: Moments, step: float, covariance_ty
     return Moments(weights, means, covariances)
 
 
+# The iterations ----------------------------------------------------------------------------------
+
+
+def iterate(
+    data: Any,
+    mixture: Mixture,
+    last: float,
+    *,
+    tol: float,
+    max_iter: int,
+    reg_covar: float,
+    report: Callable[[int, float], None],
+) -> tuple[list[float], bool, Mixture]:
+    """E- and M-steps until the mean log likelihood per sample settles.
+
+    Parameters
+    ----------
+    data : Host or Device
+    mixture : Mixture
+        Where they start.
+    last : float
+        Mean log likelihood before, minus infinity if there is none.
+    tol : float
+        Change of it, in nats per sample, below which it has settled.
+    max_iter : int
+    reg_covar : float
+    report : callable
+        Called after each iteration with its number, from 1, and the change.
+
+    Returns
+    -------
+    bounds : list of float
+        Mean log likelihood before each M-step.
+    converged : bool
+    mixture : Mixture
+    """
+    kind = mixture.covariance_type
+    bounds: list[float] = []
+    for number in range(1, max_iter + 1):
+        bound, shares = data.expectation(mixture)
+        found = moments(data, shares, kind, mixture.moments)
+        mixture = mixture_of(data, found, kind, reg_covar)
+        bounds.append(bound)
+        report(number, bound - last)
+        if abs(bound - last) < tol:
+            return bounds, True, mixture
+        last = bound
+    return bounds, False, mixture
+
+
 # Factors -----------------------------------------------------------------------------------------
 
 
 def mixture_of(data: Any, found: Moments, covariance_type: str, reg_covar: float) -> Mixture:
-    """Regularise and factorise moments.
+    """Regularize and factorize moments.
 
     Raises
     ------
@@ -255,7 +314,7 @@ def mixture_of(data: Any, found: Moments, covariance_type: str, reg_covar: float
         If a covariance is not positive definite, or not finite.
     """
     xp = data.xp
-    covariances = regularised(xp, found.covariances, reg_covar, covariance_type)
+    covariances = regularized(xp, found.covariances, reg_covar, covariance_type)
     if covariance_type in ("diag", "spherical"):
         good = xp.isfinite(covariances) & (covariances > 0)
         if not bool(good.all()):
@@ -274,7 +333,7 @@ def mixture_of(data: Any, found: Moments, covariance_type: str, reg_covar: float
     return Mixture(covariance_type, found, covariances, xp.stack(factors))
 
 
-def regularised(xp: ModuleType, covariances: Any, amount: float, covariance_type: str) -> Any:
+def regularized(xp: ModuleType, covariances: Any, amount: float, covariance_type: str) -> Any:
     """Covariances with ``amount`` added to their diagonals; a negative one takes it away."""
     if covariance_type in ("diag", "spherical"):
         return covariances + amount
@@ -299,7 +358,7 @@ def smallest_eigenvalues(covariance_type: str, roots: np.ndarray) -> np.ndarray:
     """Smallest eigenvalues (K,), or (1,) of a tied covariance, from ``precisions_cholesky_``.
 
     Estimates from above by power iteration with the inverse, which settles at once where the
-    covariance is singular but for its regularisation.
+    covariance is singular but for its regularization.
     """
     if covariance_type == "spherical":
         return roots**-2.0

@@ -1,8 +1,8 @@
-"""Data sets as expectation maximisation sees them: on the host with kernels, or in CuPy arrays."""
+"""Data sets as expectation maximization sees them: on the host with kernels, or in CuPy arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +11,41 @@ import scipy.linalg
 
 from .._dispatch import em as kernels
 from . import em
+
+# Entries beyond have squares that overflow in sums.
+_LARGEST = 1e140
+
+
+def check_size(largest: float) -> None:
+    """Refuse data whose squares cannot be summed; ``largest`` is the largest absolute entry."""
+    if largest > _LARGEST:
+        raise ValueError(
+            f"X must have squares that can be summed, got entries up to {largest:.3g}; divide it "
+            "by a constant"
+        )
+
+
+def device_rows(X: Any, xp: ModuleType, dtype: np.dtype, *, minimum_rows: int) -> Any:
+    """Check rows on a device and return them in float64, or in float32 where ``dtype`` is.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+        Of the namespace ``xp``.
+    xp : module
+    dtype : numpy.dtype
+    minimum_rows : int
+    """
+    if X.ndim != 2 or X.shape[0] < minimum_rows or X.shape[1] < 1:
+        raise ValueError(
+            f"X must have shape (n_samples, n_features) with at least {minimum_rows} rows, got "
+            f"shape {tuple(X.shape)}"
+        )
+    if not bool(xp.isfinite(X).all()):
+        raise ValueError("X must be finite, got NaN or infinity; drop or impute such rows")
+    X = X if dtype == np.float32 and X.dtype == np.float32 else X.astype(np.float64)
+    check_size(float(abs(X).max()))
+    return X
 
 
 class Host:
@@ -29,12 +64,12 @@ class Host:
     def __init__(self, X: np.ndarray, dtype: np.dtype, run: kernels.Run) -> None:
         self.xp = np
         self.run = run
-        self.centre = X.mean(axis=0, dtype=np.float64)
+        self.center = X.mean(axis=0, dtype=np.float64)
         if dtype == np.float64:
             self.rows, self.origin = X, np.zeros(X.shape[1])
         else:
-            self.rows, self.origin = np.empty(X.shape, dtype), self.centre
-            np.subtract(X, self.centre, out=self.rows, casting="same_kind")
+            self.rows, self.origin = np.empty(X.shape, dtype), self.center
+            np.subtract(X, self.center, out=self.rows, casting="same_kind")
         self._likely = np.zeros(len(X), np.int64)
         self._scatter: np.ndarray | None = None
 
@@ -55,14 +90,14 @@ class Host:
         return scipy.linalg.lapack.dtrtri(root, lower=1)[0]
 
     def scatter(self) -> np.ndarray:
-        """Covariance of all rows about ``centre``, divided by their number; computed once."""
+        """Covariance of all rows about ``center``, divided by their number; computed once."""
         if self._scatter is None:
             n, d = self.rows.shape
             size = em.block_rows(d)
-            centre = (self.centre - self.origin).astype(self.rows.dtype)
+            center = (self.center - self.origin).astype(self.rows.dtype)
             total = np.zeros((d, d))
             for start in range(0, n, size):
-                z = self.rows[start : start + size] - centre
+                z = self.rows[start : start + size] - center
                 total += z.T @ z
             self._scatter = total / n
         return self._scatter
@@ -80,8 +115,8 @@ class Host:
             args = (self.rows, means, factors, constants, self._likely, cutoff, self.run)
             return kernels.full_densities(*args)
         if kind == "tied":
-            centre = self.centre - self.origin
-            return kernels.tied_densities(self.rows, centre, means, factors, constants, self.run)
+            center = self.center - self.origin
+            return kernels.tied_densities(self.rows, center, means, factors, constants, self.run)
         if kind == "spherical":
             factors = np.repeat(factors[:, None], means.shape[1], axis=1)
         return kernels.diagonal_densities(self.rows, means, factors, constants, self.run)
@@ -112,9 +147,9 @@ class Device:
 
     def __init__(self, X: Any, dtype: np.dtype, xp: ModuleType) -> None:
         self.xp = xp
-        self.centre = X.mean(axis=0, dtype=np.float64)
+        self.center = X.mean(axis=0, dtype=np.float64)
         shifted = dtype != np.float64
-        self.origin = self.centre if shifted else xp.zeros(X.shape[1])
+        self.origin = self.center if shifted else xp.zeros(X.shape[1])
         self.rows = xp.ascontiguousarray((X - self.origin).astype(dtype) if shifted else X)
         self._scatter: Any = None
 
@@ -137,18 +172,18 @@ class Device:
             return None
         return self.xp.tril(self.xp.linalg.inv(root))
 
-    def _blocks(self):
+    def _blocks(self) -> Iterator[slice]:
         n, d = self.rows.shape
         size = em.block_rows(d)
         for start in range(0, n, size):
             yield slice(start, min(start + size, n))
 
     def scatter(self) -> Any:
-        """Covariance of all rows about ``centre``, divided by their number; computed once."""
+        """Covariance of all rows about ``center``, divided by their number; computed once."""
         if self._scatter is None:
             total = 0.0
             for block in self._blocks():
-                z = self.rows[block] - (self.centre - self.origin).astype(self.rows.dtype)
+                z = self.rows[block] - (self.center - self.origin).astype(self.rows.dtype)
                 total = total + (z.T @ z).astype(np.float64)
             self._scatter = total / len(self.rows)
         return self._scatter
@@ -158,8 +193,8 @@ class Device:
         xp, rows = self.xp, self.rows
         kind = mixture.covariance_type
         constants = em.log_constants(xp, mixture)
-        centre = self.centre if kind == "tied" else self.origin
-        means = (mixture.means - centre).astype(rows.dtype)
+        center = self.center if kind == "tied" else self.origin
+        means = (mixture.means - center).astype(rows.dtype)
         factors = mixture.factors.astype(rows.dtype)
         out = xp.empty((len(means), len(rows)))
         if kind == "tied":
@@ -167,7 +202,7 @@ class Device:
         for block in self._blocks():
             part = rows[block]
             if kind == "tied":
-                part = (part - (centre - self.origin).astype(rows.dtype)) @ factors.T
+                part = (part - (center - self.origin).astype(rows.dtype)) @ factors.T
             for k in range(len(means)):
                 z = part - means[k]
                 if kind == "full":

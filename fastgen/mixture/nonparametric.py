@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,9 @@ from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _validate
+from .. import _progress, _random, _validate
+from .._results import plain
+from .._warnings import warn
 from . import _evaluation, _nonparametric, _smoothing
 
 if TYPE_CHECKING:
@@ -29,14 +30,16 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
     component j, coordinates are independent, and those of one block b are identically distributed.
     The f are weighted Gaussian kernel estimates with bandwidth h.
 
-    - "npmsl" maximises :math:`\sum_i \log \sum_j \lambda_j \prod_c N_h f_{j b_c}(x_{ic})` with
+    - "npmsl" maximizes :math:`\sum_i \log \sum_j \lambda_j \prod_c N_h f_{j b_c}(x_{ic})` with
       :math:`N_h f(x) = \exp \int K_h(x - u) \log f(u)\,du`. With fixed bandwidths it never falls.
     - "npem" uses f itself at the data. It is no ascent method: its objective may fall.
 
     Parameters
     ----------
     n_components : int, default 2
+        Number of components.
     method : {"npmsl", "npem"}, default "npmsl"
+        The algorithm, see above.
     blocks : array-like (n_features,), optional
         Label of each coordinate's block. By default every coordinate is its own. Blocks are
         numbered in the order of their sorted labels.
@@ -46,9 +49,10 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         rule with the posteriors as weights, for each component and block, renewed in every
         iteration; "cv" minimises a weighted five-fold least-squares criterion instead.
     init : "k-means++", array-like (n_components, n_features) or (n_samples, n_components)
-        Start: k-means from its own seeds; k-means from these centres; or posteriors, with rows
-        that sum to one. Where both shapes are the same, centres are meant.
+        Start: k-means from its own seeds; k-means from these centers; or posteriors, with rows
+        that sum to one. Where both shapes are the same, centers are meant.
     max_iter : int, default 500
+        Most iterations.
     tol : float, default 1e-8
         Stop when no mixing weight moved by as much since the iteration before; for "npem" with
         bandwidths that are renewed, none of those either.
@@ -73,12 +77,13 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         read kept ones takes 0.8 of the time while they fit into a cache that no other process
         uses, and up to 1.6 times the time where they do not.
     device : {"cpu", "cuda"}, default "cpu"
+        Where the sums run; "cuda" needs CuPy and a device.
     n_jobs : int, optional
         Starts in parallel threads, as in scikit-learn.
     progress : bool or callable, optional
         True shows a bar on standard error; a callable is called with the number of iterations done.
     random_state : int, numpy.random.Generator, RandomState or None
-        Of k-means++ and of draws. Results do not depend on ``n_jobs``.
+        Seed of k-means++ and of the draws of ``stochastic``. Results do not depend on ``n_jobs``.
 
     Attributes
     ----------
@@ -107,7 +112,8 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
     ------
     ValueError, TypeError
         For an argument out of its range; for X with NaN or infinity, with fewer rows or distinct
-        rows than components, or with all entries equal; for a bandwidth below half the grid step.
+        rows than components, with all entries equal, or with entries spread over more than 1e140
+        or less than 1e-140; for a bandwidth below half the grid step.
 
     Warns
     -----
@@ -135,7 +141,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
     bandwidths are kept at half the grid step or more. ``bandwidth="cv"`` weighs both terms of its
     criterion.
 
-    ``score_samples`` is the quantity that is maximised; for "npmsl" it is a little below a log
+    ``score_samples`` is the quantity that is maximized; for "npmsl" it is a little below a log
     density, by Jensen's inequality. ``check_estimator`` of scikit-learn passes.
 
     Examples
@@ -251,6 +257,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
                 "a density of one point has no bandwidth"
             )
         blocks = _nonparametric.block_numbers(self.blocks, rows.shape[1])
+        _nonparametric.check_scale(rows, blocks, bool(self.shared_grid))
         points = _smoothing.sort_points(rows, blocks)
         fixed, rule = _nonparametric.bandwidth(self.bandwidth, rows, points.n_blocks)
         widths = 0.0 if rule else fixed
@@ -287,27 +294,24 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
 
         n_init = _validate.integer(self.n_init, "n_init")
         start = self._start(rows)
-        seeds = _nonparametric.seed_sequence(self.random_state).spawn(n_init)
+        seeds = _random.seed_sequence(self.random_state).spawn(n_init)
         short = plan
         if self.small_em_iter is not None:
             most = _validate.integer(self.small_em_iter, "small_em_iter")
             short = dataclasses.replace(plan, max_iter=min(most, plan.max_iter))
-        report, close = _nonparametric.reporter(self.progress)
+        with _progress.reporter(self.progress, unit="iteration", silent=True) as report:
 
-        def run(which: _smoothing.Plan, seed: np.random.SeedSequence) -> _smoothing.Outcome:
-            first = start
-            if first is None:
-                first = _nonparametric.from_seed(rows, self.n_components, seed)
-            return _smoothing.iterate(which, first, np.random.default_rng(seed), report)
+            def run(which: _smoothing.Plan, seed: np.random.SeedSequence) -> _smoothing.Outcome:
+                first = start
+                if first is None:
+                    first = _nonparametric.from_seed(rows, self.n_components, seed)
+                return _smoothing.iterate(which, first, np.random.default_rng(seed), report)
 
-        try:
             outcomes = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
                 delayed(run)(short, seed) for seed in seeds
             )
             best = max(range(n_init), key=lambda which: outcomes[which].objective[-1])
             return outcomes[best] if short is plan else run(plan, seeds[best])
-        finally:
-            close()
 
     def _keep(self, plan: _smoothing.Plan, outcome: _smoothing.Outcome) -> None:
         self.weights_ = outcome.weights
@@ -334,36 +338,29 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
 
     def _warn(self, plan: _smoothing.Plan, outcome: _smoothing.Outcome) -> None:
         if not (outcome.converged or plan.stochastic):
-            warnings.warn(
+            warn(
                 f"NonparametricMixture stopped after max_iter={plan.max_iter} iterations before "
                 f"its mixing weights settled to tol={plan.tol:g}; raise max_iter or tol",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         empty = np.flatnonzero(outcome.weights * len(outcome.posteriors) < _EMPTY)
         if len(empty):
-            warnings.warn(
+            warn(
                 f"components {empty.tolist()} lost all their rows; lower n_components, widen the "
                 "bandwidth or give another init",
-                UserWarning,
-                stacklevel=3,
             )
         if plan.rule is None or not plan.smooth:
             return
         if outcome.widest > 0.5:
-            warnings.warn(
+            warn(
                 "the grid is narrow for the bandwidths: its margin is only "
                 f"{1 / outcome.widest:.2g} of them, so that kernels near the ends lose mass; raise "
                 f"grid_margin to {4 * outcome.widest * self.grid_margin:.2g}",
-                UserWarning,
-                stacklevel=3,
             )
         if outcome.floored:
-            warnings.warn(
+            warn(
                 "bandwidths were raised to half the grid step; raise n_grid, or pass "
                 "shared_grid=False if blocks have different units",
-                UserWarning,
-                stacklevel=3,
             )
 
     def _evaluate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -371,7 +368,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         return _evaluation.evaluate(self._fitted, self._rows(X, reset=False))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Posterior probabilities of the components.
+        """Return the posterior probabilities of the components.
 
         Parameters
         ----------
@@ -385,7 +382,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         return self._evaluate(X)[0]
 
     def predict(self, X: Any) -> np.ndarray:
-        """Component of the largest posterior.
+        """Return the component of the largest posterior of each row.
 
         Parameters
         ----------
@@ -398,7 +395,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         return self.predict_proba(X).argmax(axis=1)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Log densities of the mixture, smoothed for "npmsl".
+        """Return log densities of the mixture, smoothed for "npmsl".
 
         Parameters
         ----------
@@ -412,7 +409,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         return self._evaluate(X)[1]
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of :meth:`score_samples`.
+        """Return the mean of `score_samples`.
 
         Parameters
         ----------
@@ -426,20 +423,54 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         """
         return float(self.score_samples(X).mean())
 
-    def plot(self, *, width: float = 7.0) -> Figure:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fit in figures, as plain Python: what ``fastgen cluster --json`` prints.
+
+        Returns
+        -------
+        dict
+            "n_rows"; "weights" and "sizes" (rows by largest posterior) of the components;
+            "objective", the last one, in nats; "n_iter" and "converged".
+        """
+        check_is_fitted(self)
+        sizes = np.bincount(self.labels_, minlength=len(self.weights_))
+        return plain(
+            {
+                "n_rows": len(self.labels_),
+                "weights": self.weights_,
+                "sizes": sizes,
+                "objective": self.objective_[-1],
+                "n_iter": self.n_iter_,
+                "converged": self.converged_,
+            }
+        )
+
+    def plot(self, *, title: str | None = None, width: float = 7.0) -> Figure:
         """Draw the densities of the components, one panel for each block.
+
+        Panels name the columns of X where they had names.
 
         Parameters
         ----------
+        title : str, optional
+            Title of the figure.
         width : float, default 7.0
-            Inches.
+            Width in inches, at least 1.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Save it with :func:`fastgen.plotting.save_figure`.
+            Save it with `fastgen.plotting.save_figure`.
         """
         from ..plotting.densities import density_figure
 
         check_is_fitted(self)
-        return density_figure(self.grid_, self.densities_, self.weights_, self.blocks_, width=width)
+        return density_figure(
+            self.grid_,
+            self.densities_,
+            self.weights_,
+            self.blocks_,
+            labels=getattr(self, "feature_names_in_", None),
+            title=title,
+            width=width,
+        )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _random, _validate
 from ._evaluation import effective_parameters
 
 if TYPE_CHECKING:
     import xarray
 
-_PENALTIES = {"aic": lambda n: 2.0, "bic": np.log}
+_PENALTIES: dict[str, Callable[[int], float]] = {"aic": lambda n: 2.0, "bic": np.log}
 
 
 def select_components(
@@ -26,13 +27,14 @@ def select_components(
     n_jobs: int | None = None,
     **parameters: Any,
 ) -> xarray.Dataset:
-    """Compare numbers of components of a :class:`NonparametricMixture`.
+    """Compare numbers of components of a `NonparametricMixture`.
 
     Parameters
     ----------
     X : array-like (n_samples, n_features)
+        The data.
     candidates : int or iterable of int
-        Numbers of components.
+        Numbers of components to compare.
     criterion : {"heldout", "bic", "aic"}, default "heldout"
         "heldout": mean log density of rows that were left out, over folds. "bic" and "aic" charge
         the objective with an effective number of parameters: of each component and block the sum,
@@ -41,11 +43,11 @@ def select_components(
     n_splits : int, default 5
         Folds of "heldout", of shuffled rows.
     random_state : int, numpy.random.Generator, RandomState or None
-        Of the folds and starts; the same for all candidates.
+        Seed of the folds and of the starts, which are the same for all candidates.
     n_jobs : int, optional
         Fits in parallel threads.
     **parameters
-        Of :class:`NonparametricMixture`, except those above and centres or posteriors as ``init``.
+        Other parameters of `NonparametricMixture`, but no centers or posteriors as ``init``.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def select_components(
     Examples
     --------
     >>> import numpy as np
-    >>> from fastgen.mixture.nonparametric import select_components
+    >>> from fastgen.mixture import select_components
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((200, 3)) + 6 * rng.integers(0, 2, (200, 1))
     >>> found = select_components(X, [1, 2], random_state=0)
@@ -77,13 +79,11 @@ def select_components(
     import joblib
     import xarray
 
-    from ._nonparametric import seed_sequence
-
     counts = _validate.positive_integers(candidates, "candidates")
     _validate.one_of(criterion, "criterion", ("heldout", "bic", "aic"))
     rows = _validate.data_matrix(X, "X")
     folds = [np.zeros(len(rows), dtype=bool)]
-    entropy = seed_sequence(random_state).generate_state(2)
+    entropy = _random.seed_sequence(random_state).generate_state(2)
     if criterion == "heldout":
         n_splits = _validate.integer(n_splits, "n_splits", minimum=2)
         if n_splits > len(rows):
@@ -107,7 +107,14 @@ def select_components(
     return xarray.Dataset(variables, {"n_components": counts}, attributes)
 
 
-def _score(rows, left_out, n_components, criterion, seed, parameters) -> tuple:
+def _score(
+    rows: np.ndarray,
+    left_out: np.ndarray,
+    n_components: int,
+    criterion: str,
+    seed: int,
+    parameters: dict[str, Any],
+) -> tuple[float, bool, float]:
     """Score of one fit, whether it converged, and its effective number of parameters."""
     from sklearn.exceptions import ConvergenceWarning
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .._dispatch import mixture_norm as dispatch
+from . import _mixture_plain
 
 # A component with fewer positions than this holds one or none: it has no variance.
 _FEWEST = 1.5
@@ -42,19 +43,25 @@ class Fit(NamedTuple):
 
 def compiled(x: torch.Tensor) -> bool:
     """Whether the kernels take ``x``."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not _mixture_plain.has_tangent(x)
+    )
 
 
 def posteriors(x: torch.Tensor, components: Components, eps: float) -> torch.Tensor:
     """Posteriors (B, K, P), with ``eps`` added to the variances."""
     weights, means, variances = components
+    if len(weights) == 1:
+        return torch.ones_like(x[:, :1])
     if compiled(x):
         arrays = (means.numpy(), (variances + eps).numpy(), weights.log().numpy())
         return torch.from_numpy(dispatch.posteriors(x.numpy(), *arrays, torch.get_num_threads()))
-    return _torch_posteriors(x, components, eps)
+    return torch_posteriors(x, components, eps)
 
 
-def _torch_posteriors(x: torch.Tensor, components: Components, eps: float) -> torch.Tensor:
+def torch_posteriors(x: torch.Tensor, components: Components, eps: float) -> torch.Tensor:
     weights, means, variances = components
     precisions = 1 / (variances + eps)
     constants = weights.log() + 0.5 * precisions.log().sum(1)
@@ -76,7 +83,7 @@ def em_step(x: torch.Tensor, components: Components, eps: float) -> Fit:
             for array in dispatch.em_sums(x.numpy(), *arrays, torch.get_num_threads())
         )
     else:
-        nu = _torch_posteriors(x, components, eps)
+        nu = torch_posteriors(x, components, eps)
         counts = torch.stack([nu.sum((0, 2)), nu.square().sum((0, 2))])
         sums = torch.stack([_torch_moments(x, nu[:, k], means[k]) for k in range(len(means))], 1)
     total, squares = counts
@@ -108,6 +115,8 @@ def fit(
     Seeds replace ``start`` when a component loses its positions. One that still has none then, for
     want of distinct positions, gets weight 0.
     """
+    if n_components == 1 and not x.isfinite().all():
+        return _single(x)
     result = None
     if start is not None:
         result = _steps(x, start, eps, em_steps)
@@ -121,6 +130,15 @@ def fit(
     return result
 
 
+def _single(x: torch.Tensor) -> Fit:
+    """Fit one component to a batch that is not finite: a channel without NaN keeps its moments."""
+    wide = x.to(torch.float64 if compiled(x) else x.dtype)
+    count = wide.new_full((1,), x.shape[0] * x.shape[2])
+    means, variances = wide.mean((0, 2))[None], wide.var((0, 2), correction=0)[None]
+    components = Components(torch.ones_like(count), means, variances)
+    return Fit(components, torch.ones_like(x[:, :1]), count, count)
+
+
 def _steps(x: torch.Tensor, components: Components, eps: float, count: int) -> Fit:
     for _ in range(count):
         result = em_step(x, components, eps)
@@ -128,7 +146,9 @@ def _steps(x: torch.Tensor, components: Components, eps: float, count: int) -> F
     return result
 
 
-def _seed(x, n_components: int, eps: float, start_steps: int, fit_size: int | None) -> Components:
+def _seed(
+    x: torch.Tensor, n_components: int, eps: float, start_steps: int, fit_size: int | None
+) -> Components:
     """Fit a mixture to at most ``fit_size`` random positions, on the CPU in float64."""
     device, dtype = (x.device, torch.float64 if compiled(x) else x.dtype)
     if n_components == 1:
@@ -183,7 +203,7 @@ def _lloyd(points: torch.Tensor, centers: torch.Tensor) -> tuple[float, torch.Te
     return distances.sum().item(), labels
 
 
-def _moments_of_labels(points, labels, n_components: int) -> Components:
+def _moments_of_labels(points: torch.Tensor, labels: torch.Tensor, n_components: int) -> Components:
     """Mixture of the labelled points; clusters below two points get the variance of all."""
     counts = torch.bincount(labels, minlength=n_components).to(points.dtype)
     share = counts.clamp_min(1)[:, None]

@@ -7,18 +7,27 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.autograd import forward_ad
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _validate
-from . import _mixture_fit
+from . import _mixture_fit, _mixture_plain
 from ._mixture_fit import Components, Fit
 from ._mixture_transform import normalize
 
 
-class _MixtureNorm(nn.Module):
-    """What the two layers share; see :class:`MixtureNorm1d`."""
+class _MixtureNorm(_BatchNorm):
+    """What the two layers share; see `MixtureNorm1d`.
+
+    A BatchNorm by name, so that ``torch.optim.swa_utils.update_bn`` and wrappers for several
+    devices find it.
+    """
 
     _dimensions: tuple[int, ...] = ()
+    running_means: torch.Tensor | None
+    running_vars: torch.Tensor | None
+    running_weights: torch.Tensor | None
 
     def __init__(
         self,
@@ -34,8 +43,9 @@ class _MixtureNorm(nn.Module):
         em_steps: int = 2,
         start_steps: int = 20,
         fit_size: int | None = 8192,
+        bias: bool = True,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # BatchNorm's statistics are of one component
         self.num_features = _validate.integer(num_features, "num_features")
         self.n_components = _validate.integer(n_components, "n_components")
         self.eps = _validate.number(eps, "eps")
@@ -47,11 +57,11 @@ class _MixtureNorm(nn.Module):
         if fit_size is not None:
             fit_size = _validate.integer(fit_size, "fit_size", minimum=2 * self.n_components)
         self.fit_size = fit_size
-        like = {"device": device, "dtype": dtype}
+        like: dict[str, Any] = {"device": device, "dtype": dtype}
         channels = (self.num_features,)
-        for name in ("weight", "bias"):
-            value = nn.Parameter(torch.empty(channels, **like)) if affine else None
-            self.register_parameter(name, value)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            parameter = nn.Parameter(torch.empty(channels, **like)) if wanted else None
+            self.register_parameter(name, parameter)
         table = (self.n_components, self.num_features)
         shapes = {
             "running_means": table,
@@ -67,17 +77,19 @@ class _MixtureNorm(nn.Module):
 
     def reset_running_stats(self) -> None:
         """Forget the components: means 0, variances 1, equal weights."""
-        if self.track_running_stats:
-            self.running_means.zero_()
-            self.running_vars.fill_(1)
-            self.running_weights.fill_(1 / self.n_components)
+        running = self._buffers_of_components()
+        if running is not None:
+            for buffer, value in zip(running, (1 / self.n_components, 0, 1), strict=True):
+                buffer.fill_(value)
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked.zero_()
 
     def reset_parameters(self) -> None:
         """Reset the components, the weight to 1 and the bias to 0."""
         self.reset_running_stats()
-        if self.affine:
+        if self.weight is not None:
             nn.init.ones_(self.weight)
+        if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def extra_repr(self) -> str:
@@ -90,20 +102,68 @@ class _MixtureNorm(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize a batch; see the class."""
-        self._check(input)
-        if self.training and self.track_running_stats:
+        reader = _mixture_plain.reader(input)
+        if reader not in ("torch.jit.trace", "torch.fx"):  # whose shapes are not numbers
+            self._check(input)
+        if not self._uses_batch() and reader is not None:
+            return self._evaluate_plainly(input)
+        if reader not in (None, "torch.compile", "forward derivatives"):
+            raise RuntimeError(
+                f"{type(self).__name__} fits a mixture to each batch when it trains (or keeps no "
+                f"running components), which {reader} cannot record; call eval() on the network "
+                "first, with track_running_stats=True"
+            )
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+        if not input.numel():
+            return self._affine_only(input)
+        return self._normalize(input)
+
+    def _normalize(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalize a batch that holds something, by compiled kernels where they take it."""
+        kept = _memory_format(input)
+        if kept is not None and input.requires_grad:
+            input = input.view_as(input)
+            input.register_hook(lambda gradient: gradient.contiguous(memory_format=kept))
         wide = input.to(torch.float64 if input.dtype == torch.float64 else torch.float32)
         # Kernels read (B, C, P); rows of a table are positions of one image.
         x = (wide.t()[None] if wide.ndim == 2 else wide.flatten(2)).contiguous()
-        affine = [
+        weight, bias = (
             None if value is None else value.to(x.dtype) for value in (self.weight, self.bias)
-        ]
+        )
         with torch.no_grad():
-            components, nu, counts = self._mixture(x.detach())
-        y = normalize(x, *affine, nu, components, counts, self.eps)
+            values = forward_ad.unpack_dual(x).primal if _mixture_plain.has_tangent(x) else x
+            components, nu, counts = self._mixture(values.detach())
+        y = normalize(x, weight, bias, nu, components, counts, self.eps)
         y = y[0].t() if wide.ndim == 2 else y.reshape(wide.shape)
-        return y.to(input.dtype)
+        y = y.to(input.dtype)
+        return y if kept is None else y.contiguous(memory_format=kept)
+
+    def _evaluate_plainly(self, input: torch.Tensor) -> torch.Tensor:
+        function = _mixture_plain.evaluate
+        if isinstance(input, fx.Proxy):
+            function = _mixture_plain.evaluate_as_one_node
+        running = self._buffers_of_components()
+        assert running is not None
+        affine = (self.weight, self.bias)
+        return function(input, *affine, *running, self.n_components, self.eps)
+
+    def _affine_only(self, input: torch.Tensor) -> torch.Tensor:
+        """Return an empty batch, through which weight and bias get gradients of zero."""
+        shape = (1, -1) + (1,) * (input.ndim - 2)
+        out = input
+        if self.weight is not None:
+            out = out * self.weight.reshape(shape).to(input.dtype)
+        return out if self.bias is None else out + self.bias.reshape(shape).to(input.dtype)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what ``torch.jit.script`` compiles: the layer in evaluation."""
+        if self._uses_batch():
+            raise RuntimeError(
+                f"{type(self).__name__} can be scripted in evaluation only, with running "
+                "components; call eval() on the network first"
+            )
+        return _mixture_plain.Evaluation(self)
 
     def _check(self, input: torch.Tensor) -> None:
         name = type(self).__name__
@@ -118,25 +178,38 @@ class _MixtureNorm(nn.Module):
         if not input.is_floating_point():
             raise TypeError(f"{name} expected floating-point input, got {input.dtype}")
         positions = input.numel() // self.num_features
-        if self._uses_batch() and positions < 2 * self.n_components:
+        if self._uses_batch() and 0 < positions < 2 * self.n_components:
             whom = f" for each of {self.n_components} components" if self.n_components > 1 else ""
             raise ValueError(
                 f"Expected more than 1 value per channel when training{whom}, got input size "
                 f"{input.size()}; use larger batches (drop_last=True) or fewer components"
             )
 
-    def _uses_batch(self) -> bool:
-        return self.training or not self.track_running_stats
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        self._check(input)
 
-    def _running(self, x: torch.Tensor) -> Components:
+    def _uses_batch(self) -> bool:
+        return self.training or self.running_means is None
+
+    def _buffers_of_components(self) -> Components | None:
+        """Return the running components as they are stored."""
+        if self.running_weights is None or self.running_means is None or self.running_vars is None:
+            return None
+        return Components(self.running_weights, self.running_means, self.running_vars)
+
+    def _running(self, x: torch.Tensor) -> Components | None:
+        """Return copies of the running components where this batch has to do with them."""
+        stored = self._buffers_of_components()
+        if stored is None or (self.training and not self.track_running_stats):
+            return None
         dtype = torch.float64 if _mixture_fit.compiled(x) else x.dtype
-        stored = (self.running_weights, self.running_means, self.running_vars)
         return Components(*(value.to(dtype, copy=True) for value in stored))
 
     def _mixture(self, x: torch.Tensor) -> tuple[Components, torch.Tensor, torch.Tensor | None]:
         """Components and posteriors to normalize with, and counts where they are the batch's."""
-        running = self._running(x) if self.track_running_stats else None
+        running = self._running(x)
         if not self._uses_batch():
+            assert running is not None
             return running, _mixture_fit.posteriors(x, running, self.eps), None
         blank = running is None or not _mixture_fit.distinct(running)
         fit = _mixture_fit.fit(
@@ -154,14 +227,16 @@ class _MixtureNorm(nn.Module):
 
     def _update(self, running: Components, fit: Fit, blank: bool) -> None:
         """Move the running components towards those of the batch that belong to them."""
-        if self.momentum == 0 or not fit.counts.isfinite().all():
-            return
-        if blank and self.momentum is None:
-            self.num_batches_tracked.fill_(1)
-        factor = self.momentum or 1 / self.num_batches_tracked.item()
-        if blank:
-            factor = 1.0
         weights, means, variances = fit.components
+        finite = fit.counts.isfinite().all() and means.isfinite().all()
+        if self.momentum == 0 or not finite:
+            return
+        stored, tracked = self._buffers_of_components(), self.num_batches_tracked
+        assert stored is not None
+        assert tracked is not None
+        if blank and self.momentum is None:
+            tracked.fill_(1)
+        factor = 1.0 if blank else self.momentum or 1 / tracked.item()
         # 1 - sum of squared shares is 1 - 1/n for equal shares: the unbiased variance.
         shares = fit.squares / fit.counts.square()
         variances = variances / (1 - shares)[:, None]
@@ -170,15 +245,29 @@ class _MixtureNorm(nn.Module):
         variances = torch.where(alive[:, None], variances, running.variances)
         order = _mixture_fit.match(running, Components(weights, means, variances))
         new = Components(*(value[order] for value in (weights, means, variances)))
-        stored = Components(self.running_weights, self.running_means, self.running_vars)
         for buffer, old, value in zip(stored, running, new, strict=True):
             buffer.copy_((1 - factor) * old + factor * value)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any
+    ) -> None:
         """Take a BatchNorm checkpoint too: every component gets its statistics."""
-        if f"{prefix}running_mean" in state_dict and self.track_running_stats:
+        if f"{prefix}running_mean" in state_dict and self.running_means is not None:
             _spread(state_dict, prefix, self.n_components)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+            tracked = f"{prefix}num_batches_tracked"
+            if tracked not in state_dict:  # written before torch 0.4.1
+                state_dict[tracked] = torch.tensor(0, dtype=torch.long)
+            if self.bias is not None and f"{prefix}weight" in state_dict:
+                state_dict.setdefault(f"{prefix}bias", torch.zeros(self.num_features))
+        nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+
+def _memory_format(x: torch.Tensor) -> torch.memory_format | None:
+    """Return channels_last where the images have that layout and no other."""
+    last = torch.channels_last
+    if x.ndim != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=last):
+        return None
+    return last
 
 
 class MixtureNorm1d(_MixtureNorm):
@@ -317,7 +406,10 @@ class MixtureNorm2d(_MixtureNorm):
     _dimensions = (4,)
 
 
-_TWINS = {nn.BatchNorm1d: MixtureNorm1d, nn.BatchNorm2d: MixtureNorm2d}
+_TWINS: dict[type[nn.Module], type[_MixtureNorm]] = {
+    nn.BatchNorm1d: MixtureNorm1d,
+    nn.BatchNorm2d: MixtureNorm2d,
+}
 
 
 def convert_batchnorm(
@@ -417,9 +509,9 @@ def _name(item: str | int, names: list[str]) -> str:
     return names[index]
 
 
-def _twin(layer: nn.Module, n_components: int, options: dict[str, Any]) -> _MixtureNorm:
+def _twin(layer: _BatchNorm, n_components: int, options: dict[str, Any]) -> _MixtureNorm:
     """Return a mixture normalization with the parameters and statistics of a BatchNorm."""
-    example = layer.weight if layer.affine else layer.running_mean
+    example = layer.weight if layer.weight is not None else layer.running_mean
     twin = _TWINS[type(layer)](
         layer.num_features,
         n_components,
@@ -429,6 +521,7 @@ def _twin(layer: nn.Module, n_components: int, options: dict[str, Any]) -> _Mixt
         layer.track_running_stats,
         device=None if example is None else example.device,
         dtype=None if example is None else example.dtype,
+        bias=layer.bias is not None,
         **options,
     )
     state = layer.state_dict()

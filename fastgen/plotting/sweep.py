@@ -117,17 +117,17 @@ def sweep_figure(
     """
     _validate.one_of(metric, "metric", tuple(_LABELS))
     width = style.checked_width(width)
-    drawn = curves(dataset, metric)
+    gains = _supervised(curves(dataset, "gain"))
+    if metric == "gain" and not gains:
+        raise ValueError("dataset has no supervised problem, whose gain could be drawn")
+    drawn = gains if metric == "gain" else curves(dataset, metric)
     names = list(dict.fromkeys(curve.problem for curve in drawn))
     texts = style.checked_labels(labels, names, "problems")
     texts = {name: texts.get(name, name.replace("_", "-")) for name in names}
     sheet = _Sheet(dataset, texts, has_pairs=bool(_supervised(drawn)))
-    gains = _supervised(drawn if metric == "gain" else curves(dataset, "gain"))
-    if metric == "gain" and not gains:
-        raise ValueError("dataset has no supervised problem, whose gain could be drawn")
     if ax is not None:
         figure = style.figure_of(ax)
-        levels = sheet.draw(ax, metric, gains if metric == "gain" else drawn, theory)
+        levels = sheet.draw(ax, metric, drawn, theory)
         handles = sheet.handles(1)[0]
         style.draw_legend(ax, handles=[handle for handle in handles if handle.get_label()])
         style.name_axes(ax, _LATENT_LABEL)

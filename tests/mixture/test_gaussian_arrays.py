@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -26,13 +28,31 @@ def draw(n=400, d=5, k=3, seed=0):
 class DeviceArray(np.ndarray):
     """An array that the door takes for CuPy's."""
 
+    __cuda_array_interface__ = ()
+    device = contextlib.nullcontext()
 
-DeviceArray.__module__ = "cupy"
+
+class StandIn(types.ModuleType):
+    """NumPy in CuPy's place."""
+
+    cuda = types.SimpleNamespace(is_available=lambda: True)
+    asarray = staticmethod(lambda value: np.asarray(value).view(DeviceArray))
+    from_dlpack = staticmethod(lambda value: np.from_dlpack(value).view(DeviceArray))
+    asnumpy = staticmethod(np.array)
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    stand_in = StandIn("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", stand_in)
+    return stand_in
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_methods_on_device_arrays(kind, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", np)
+def test_methods_on_device_arrays(kind, cupy):
     X, more = draw(), draw(60, seed=1)
     host = GaussianMixture(3, covariance_type=kind, random_state=0, tol=1e-6).fit(X)
     device = clone(host).fit(X.view(DeviceArray))
@@ -70,6 +90,43 @@ def test_the_device_code_with_numpy_in_its_place(kind, dtype):
     tolerance = 1e-9 if dtype == FLOAT64 else 1e-4
     for ours, other in zip(*found, strict=True):
         np.testing.assert_allclose(ours, other, rtol=tolerance, atol=tolerance)
+
+
+def test_other_features_on_a_device(cupy):
+    fitted = GaussianMixture(2, random_state=0).fit(draw().view(DeviceArray))
+    with pytest.raises(ValueError, match="2 features, but GaussianMixture is expecting 5"):
+        fitted.predict(draw(d=2).view(DeviceArray))
+
+
+@pytest.fixture
+def cuda_tensor():
+    torch = pytest.importorskip("torch")
+
+    class CudaTensor(torch.Tensor):
+        """A tensor of the host that says it lies on a CUDA device."""
+
+        is_cuda = True
+
+        def cpu(self):
+            raise AssertionError("copied to the host")
+
+    return lambda X: torch.from_numpy(X).as_subclass(CudaTensor)
+
+
+def test_cuda_tensors_stay_on_the_device(cupy, cuda_tensor):
+    X = draw()
+    expected = GaussianMixture(3, random_state=0).fit(X)
+    found = GaussianMixture(3, random_state=0).fit(cuda_tensor(X).requires_grad_())
+    np.testing.assert_allclose(found.means_, expected.means_, rtol=1e-8)
+    np.testing.assert_array_equal(found.predict(cuda_tensor(X)), expected.predict(X))
+    whole = X.round().astype("int16")
+    np.testing.assert_array_equal(found.predict(cuda_tensor(whole)), expected.predict(whole))
+
+
+def test_cuda_tensors_without_cupy_go_to_the_host(monkeypatch, cuda_tensor):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(AssertionError, match="copied to the host"):
+        GaussianMixture().fit(cuda_tensor(draw()))
 
 
 def test_torch_tensors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -297,7 +298,7 @@ ROWS = generated(30)[0]
         ({"bandwidth": "silverman"}, "bandwidth must be one of"),
         ({"bandwidth": 1e-3}, r"at least half the grid step.*n_grid=\d+"),
         ({"init": "random"}, "init must be one of 'k-means"),
-        ({"init": np.ones((3, 3))}, r"centres of shape \(2, 4\) or posteriors of shape \(30, 2\)"),
+        ({"init": np.ones((3, 3))}, r"centers of shape \(2, 4\) or posteriors of shape \(30, 2\)"),
         ({"init": np.ones((30, 2))}, "sum to 1 in each row, got a sum of 2"),
         ({"init": np.tile([1.5, -0.5], (30, 1))}, "least entry of -0.5"),
         ({"init": np.full((2, 4), np.nan)}, "init must be finite"),
@@ -422,3 +423,60 @@ def test_effective_parameters_of_separate_points():
 def test_selection_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         select_components(ROWS, **{"candidates": [1, 2], **arguments})
+
+
+# Scales ----------------------------------------------------------------------------------------
+
+
+def scaled(scale, column=slice(None)):
+    rows = np.random.default_rng(0).standard_normal((60, 4))
+    rows[:30] += 4
+    rows[:, column] *= scale
+    return rows
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("options", [{}, {"bandwidth": "adaptive"}, {"method": "npem"}], ids=str)
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("scale", [1e-162, 1e155, 5e-324, 1e-300, 1e307, 1e-130, 1e130, 1e-8, 0])
+@pytest.mark.parametrize("column", [slice(None), 1], ids=["all", "one column"])
+def test_any_scale_gives_finite_numbers_or_a_refusal_that_names_it(column, scale, shared, options):
+    X = scaled(scale, column)
+    model = NonparametricMixture(2, random_state=0, max_iter=5, shared_grid=shared, **options)
+    with np.errstate(all="ignore"):
+        try:
+            model.fit(X)
+        except ValueError as error:
+            told = str(error)
+            assert "spread" in told or "entries that differ" in told or "grid step" in told
+            return
+    for name in ("weights_", "posteriors_", "objective_", "bandwidth_", "grid_", "densities_"):
+        assert np.isfinite(getattr(model, name)).all(), name
+    assert np.isfinite(model.score_samples(X)).all()
+    assert (model.bandwidth_ > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [(1e155, "divide it by a constant"), (1e-162, "multiply it by a constant")],
+)
+def test_refusals_name_the_scale(scale, message):
+    with pytest.raises(ValueError, match=r"X must have entries that spread over .* got .*e.1\d\d"):
+        NonparametricMixture(2).fit(scaled(scale))
+    with pytest.raises(ValueError, match=message):
+        NonparametricMixture(2).fit(scaled(scale))
+
+
+def test_to_dict_is_plain_and_plots_name_columns():
+    pandas = pytest.importorskip("pandas")
+    rows = scaled(1)
+    fit = NonparametricMixture(2, random_state=0).fit(
+        pandas.DataFrame(rows, columns=["a", "b", "c", "d"])
+    )
+    found = fit.to_dict()
+    assert found == json.loads(json.dumps(found, allow_nan=False))
+    assert found["n_rows"] == sum(found["sizes"]) == 60
+    assert found["weights"] == fit.weights_.tolist()
+    assert (found["n_iter"], found["converged"]) == (fit.n_iter_, fit.converged_)
+    figure = fit.plot(title="four")
+    assert figure.axes[1].get_title() == "block 1: column b"

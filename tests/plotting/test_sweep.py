@@ -253,6 +253,7 @@ def test_the_gain_alone(two):
     (axes,) = plotting.sweep_figure(two, metric="gain").axes
     assert "gain" in axes.get_ylabel()
     assert lines(axes, "exact mean")
+    assert "unsupervised" not in legend(axes.figure)
     with pytest.raises(ValueError, match="dataset has no supervised problem"):
         plotting.sweep_figure(two.sel(problem=["unsupervised"]), metric="gain")
 
