@@ -218,7 +218,7 @@ class _Screen:
                 projection = q * x.shape[1] * (1 / len(x) + 1 / len(block))
                 hits = (bound <= nearest).mean()
                 costs[q] = q + projection + hits * _EVALUATION * x.shape[1]
-        best = min(costs, key=costs.get, default=None)
+        best = min(costs, key=lambda q: costs[q], default=None)
         if best is None or costs[best] > 0.75 * x.shape[1]:
             return cls(mean, None)
         return cls(mean, np.linalg.qr(basis[:, :best])[0])
@@ -253,7 +253,15 @@ class _Screen:
         out[:, q] = np.sqrt(beyond) * (1 + 4 * _EPS)
         return squares
 
-    def search(self, x, block, first, distances, indices, n_jobs) -> None:
+    def search(
+        self,
+        x: np.ndarray,
+        block: np.ndarray,
+        first: int,
+        distances: np.ndarray,
+        indices: np.ndarray,
+        n_jobs: int | None,
+    ) -> None:
         """Renew the lists of nearest rows by a block of the pool."""
         import joblib
 

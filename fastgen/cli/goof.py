@@ -394,7 +394,7 @@ def _stored(
     if store is None or not os.path.exists(store):
         return None, secrets.randbits(31) if seed is None else seed
     kept = read_npz(store)
-    own = int(kept["seed"]) if "seed" in kept else None
+    own = int(kept["seed"]) if "seed" in kept else -1
     if str(kept.get("fingerprint", "")) != fingerprint or seed not in (None, own):
         raise ValueError(
             f"--store {store} is not of this command: data, weights, seed or options differ; "

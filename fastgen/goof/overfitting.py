@@ -155,7 +155,7 @@ def overfit_test(
     random_state : int, Generator or None
         Of the pool, the same for both sets, and of the permutations.
     **options
-        Further arguments of :func:`nearest`, the same for both sets.
+        Further arguments of `nearest`, the same for both sets.
 
     Returns
     -------

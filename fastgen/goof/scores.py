@@ -305,10 +305,10 @@ def planted(
     n : int, default 256
         Number of targets.
     prior, domain, cond, random_state
-        As for :func:`nearest`. Targets have latents of the prior, projected into the domain, which
+        As for `nearest`. Targets have latents of the prior, projected into the domain, which
         are not those of the pool. Conditions are used in turn.
     **options
-        Further arguments of :func:`nearest`; give those of the search that is to be judged. An
+        Further arguments of `nearest`; give those of the search that is to be judged. An
         array as ``init`` is refused: it belongs to other targets.
 
     Returns

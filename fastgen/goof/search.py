@@ -159,7 +159,7 @@ def nearest(
     -----
     The distance is that of GOoF (Luzi 2020) and of latent recovery (Webster et al., CVPR 2019);
     which norm and normalisation the former used is a reading of ours. The problem is not convex:
-    ``squared_distance`` is an upper bound, see :func:`planted` for how loose, and ``lower_bound``.
+    ``squared_distance`` is an upper bound, see `planted` for how loose, and ``lower_bound``.
     A target is searched on its own: batch mates and order change it by rounding only, which in
     float32 can decide between two local minima that are almost equally good. The pool, the first
     gradients and the first normal matrices of float32 networks are computed with factors rounded to
@@ -186,8 +186,9 @@ def nearest(
     if len(members) > 1 and (init is not None or forward is not None):
         raise ValueError("init and forward are for a single generator; put functions in the list")
     targets = Targets(X, cond, init)
-    todo = _unfinished(resume, len(targets))
-    if todo is not None:
+    todo = np.arange(len(targets))
+    if resume is not None:
+        todo = _unfinished(resume, len(targets))
         if not len(todo):
             return resume
         targets = targets.take(todo)
@@ -199,13 +200,11 @@ def nearest(
             if found[-1].interrupted.any():
                 break
     whole = found[0] if len(members) == 1 else _mixture(found, len(members))
-    return whole if todo is None else join(resume, whole, todo)
+    return whole if resume is None else join(resume, whole, todo)
 
 
-def _unfinished(resume: NearestResult | None, n: int) -> np.ndarray | None:
-    """Return the rows that an earlier result lacks, None without one."""
-    if resume is None:
-        return None
+def _unfinished(resume: NearestResult, n: int) -> np.ndarray:
+    """Return the rows that an earlier result lacks."""
     if not isinstance(resume, NearestResult) or len(resume) != n:
         raise ValueError("resume must be the NearestResult of an earlier search of the same X")
     return np.flatnonzero(resume.interrupted)
@@ -257,8 +256,7 @@ def _member(
         return _closed_form(weight, bias, targets, settings, report)
     _arrays.require_torch("nearest of a generator that is no linear model")
     with precision.alone(), evaluation_mode(modules_of(member, options["forward"])):
-        kind = np.float64 if targets.double else np.float32
-        generator = adapt(member, cond=targets.cond, data_dtype=kind, **options)
+        generator = adapt(member, cond=targets.cond, double=targets.double, **options)
         warn_of_range(member, targets)
         if closed and generator.affine is not None:
             return _closed_form(*generator.affine, targets, settings, report)
@@ -462,7 +460,7 @@ def _mixture(found: list[NearestResult], n_members: int) -> NearestResult:
     padded = [
         np.pad(m.z, ((0, 0), (0, widest - m.z.shape[1])), constant_values=np.nan) for m in found
     ]
-    effort = sum(member.n_forward for member in found)
+    effort = np.sum([member.n_forward for member in found], axis=0)
     unfinished = np.any([member.interrupted for member in found], axis=0)
     unfinished |= len(found) < n_members
     known = np.min([member.lower_bound for member in found], axis=0)

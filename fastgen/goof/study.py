@@ -177,7 +177,7 @@ def goof_against_size(
     ----------
     model : LinearGAN, or callable (X_train, random_state) -> generator
         What is trained: an estimator is cloned and fitted; a function is given rows of X in their
-        shape and an integer, and returns whatever :func:`nearest` takes.
+        shape and an integer, and returns whatever `nearest` takes.
     X : array (n, ...)
     sizes : sequence of int
         Numbers of rows, at most n. Within a trial the smaller training set is part of the larger.
@@ -194,21 +194,21 @@ def goof_against_size(
     progress : bool, optional
         A bar on standard error if it is a terminal; True always, False never.
     **options
-        Arguments of :func:`nearest` but those that belong to one set of targets.
+        Arguments of `nearest` but those that belong to one set of targets.
 
     Returns
     -------
     xarray.Dataset
         Dimensions ``size``, ``trial``, ``set`` ("train", and "validation" with ``X_val``). By set
         ``mse`` (mean squared distance per pixel), ``median``, ``rms`` (units of X) and
-        ``relative``, as in :class:`GoofScore`; by size and trial ``planted_mse``, ``recovered``
+        ``relative``, as in `GoofScore`; by size and trial ``planted_mse``, ``recovered``
         and, with ``X_val``, ``gap`` of the medians. On Ctrl-C with what is done, the rest NaN, and
         a warning.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument out of its range, or what :func:`nearest` refuses.
+        For an argument out of its range, or what `nearest` refuses.
 
     Notes
     -----
@@ -228,10 +228,10 @@ def goof_against_size(
     array([False,  True,  True])
     """
     X, X_val = runs.data(X, "X"), runs.held_out(X_val, X)
-    sizes = runs.training_sizes(sizes, X)
+    counts = runs.training_sizes(sizes, X)
     search = runs.Search(n_planted, options)
     sets = ("train",) if X_val is None else ("train", "validation")
-    table = runs.Table("size", {"size": sizes}, n_trials, sets, (), random_state, resume)
+    table = runs.Table("size", {"size": counts}, n_trials, sets, (), random_state, resume)
 
     def work(cell: runs.Cell) -> None:
         # the order belongs to the trial: training sets are nested
@@ -268,24 +268,24 @@ def goof_against_subsampling(
     """Train on rows chosen at random and by k-means, and score the rows chosen and all rows.
 
     All rows are searched from the latents found for the row that stands for them, too, so that the
-    bound of :meth:`Subsample.bound` holds for what is reported.
+    bound of `Subsample.bound` holds for what is reported.
 
     Parameters
     ----------
     model, X
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
     sizes : sequence of int
         Numbers of rows chosen, at most n.
     methods : sequence of {"random", "kmeans"}
-        See :func:`subsample`.
+        See `subsample`.
     X_val, n_trials, n_planted, random_state, resume, progress, **options
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
 
     Returns
     -------
     xarray.Dataset
         Dimensions ``selection``, ``size``, ``trial``, ``set`` ("subset", "all", and "validation"
-        with ``X_val``). Besides the variables of :func:`goof_against_size` but ``gap``:
+        with ``X_val``). Besides the variables of `goof_against_size` but ``gap``:
         ``mean_inertia`` (mean squared distance per pixel to the nearest row chosen), ``error``
         (largest distance of a row chosen to the range, in units of X), and ``bound`` of ``mse`` on
         all rows.
@@ -293,7 +293,7 @@ def goof_against_subsampling(
     Raises
     ------
     TypeError, ValueError
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
 
     Examples
     --------
@@ -306,12 +306,12 @@ def goof_against_subsampling(
     True
     """
     X, X_val = runs.data(X, "X"), runs.held_out(X_val, X)
-    sizes = runs.training_sizes(sizes, X)
+    counts = runs.training_sizes(sizes, X)
     methods = [_validate.one_of(method, "methods", METHODS) for method in methods]
     search = runs.Search(n_planted, options)
     sets = ("subset", "all") if X_val is None else ("subset", "all", "validation")
     # not "method", which is an argument of xarray's sel
-    coords = {"selection": methods, "size": sizes}
+    coords = {"selection": methods, "size": counts}
     notes = ("mean_inertia", "error", "bound")
     table = runs.Table("subsampling", coords, n_trials, sets, notes, random_state, resume)
     pixels = X[0].size
@@ -357,7 +357,7 @@ def goof_of_unions(
     Parameters
     ----------
     models : mapping of int to model
-        Number of members K to what each of them is, as for :func:`goof_against_size`: narrower
+        Number of members K to what each of them is, as for `goof_against_size`: narrower
         models for larger K compare unions of equal total parameters, such as
         ``{1: LinearGAN(8), 4: LinearGAN(2)}``.
     X : array (n, ...)
@@ -365,20 +365,20 @@ def goof_of_unions(
         How rows are dealt to members; labels, such as classes, allow 1 and the number of distinct
         labels as K.
     X_val, n_trials, n_planted, random_state, resume, progress, **options
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
 
     Returns
     -------
     xarray.Dataset
         Dimensions ``n_members``, ``trial``, ``set``. Besides the variables of
-        :func:`goof_against_size` but ``gap``: ``bound``, the mean over rows of the squared distance
+        `goof_against_size` but ``gap``: ``bound``, the mean over rows of the squared distance
         per pixel to the range of their own member, which bounds ``mse`` of the union on "train";
         and ``n_parameters`` of all members together, NaN where they cannot be counted.
 
     Raises
     ------
     TypeError, ValueError
-        As for :func:`goof_against_size`, or if a group has fewer than two rows.
+        As for `goof_against_size`, or if a group has fewer than two rows.
 
     Examples
     --------

@@ -34,7 +34,7 @@ class Search:
     ----------
     n_planted : int
     options : dict
-        Of :func:`nearest`.
+        Of `nearest`.
     """
 
     def __init__(self, n_planted: Any, options: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ class Table:
     def __init__(
         self,
         study: str,
-        coords: Mapping[str, Sequence],
+        coords: Mapping[str, Any],
         n_trials: Any,
         sets: Sequence[str],
         notes: Sequence[str],
@@ -233,7 +233,7 @@ class Table:
 
 
 def _cells(
-    coords: Mapping[str, Sequence], shape: tuple[int, ...], rng: np.random.Generator
+    coords: Mapping[str, Any], shape: tuple[int, ...], rng: np.random.Generator
 ) -> list[Cell]:
     """Return all cells, trial by trial; their seeds do not depend on what is computed."""
     found = []

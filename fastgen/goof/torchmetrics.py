@@ -73,7 +73,7 @@ class GOoF(Metric):
     higher_is_better = False
     full_state_update = False
 
-    squared_distance: list[torch.Tensor] | torch.Tensor
+    squared_distance: Any  # a list of tensors, one tensor after synchronisation
     n_pixels: torch.Tensor
 
     def __init__(
