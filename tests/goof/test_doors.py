@@ -144,6 +144,7 @@ def without_grad(z):
         torch.inference_mode()(lambda z: mlp()(z)),
         lambda z: mlp()(z.detach()),
         lambda z: torch.from_numpy(mlp()(z).detach().numpy()),
+        lambda z: (mlp()(z) > 0).to(z.dtype),
     ],
 )
 def test_a_gradient_that_does_not_reach_the_latents_is_said(generator):
@@ -152,9 +153,7 @@ def test_a_gradient_that_does_not_reach_the_latents_is_said(generator):
 
 
 @pytest.mark.parametrize("method", ["auto", "gncg", "lbfgs", "adam"])
-@pytest.mark.parametrize(
-    "quantise", [torch.round, torch.floor, torch.sign, lambda x: (x > 0).to(x.dtype)]
-)
+@pytest.mark.parametrize("quantise", [torch.round, torch.floor, torch.sign])
 def test_a_generator_without_a_slope_is_never_converged(quantise, method):
     net = mlp()
     targets = quantise(40 * net(torch.randn(5, 3))).detach()
@@ -205,7 +204,11 @@ def test_estimators_with_components_in_either_order():
 
 WITHOUT = """
 import sys
-sys.modules["torch"] = None
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
 import numpy as np
 from fastgen.goof import Ball, Sphere, nearest, planted, score
 from fastgen.linear import LinearGAN
@@ -341,6 +344,6 @@ def test_damaged_results_are_refused_by_name(tmp_path):
     changed[80:90] = b"x" * 10
     for content in (whole[:-40], b"", b"<html>", bytes(changed)):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="FOUND.NPZ"):
+        with pytest.raises(ValueError, match=r"FOUND\.NPZ"):
             NearestResult.load(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["FOUND.NPZ"]
