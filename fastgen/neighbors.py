@@ -244,10 +244,10 @@ class _Screen:
         if self.basis is None:
             centre_rows(rows, self.mean, scale, out, squares)
             return squares
-        centred = np.empty(rows.shape, np.float32)
-        centre_rows(rows, self.mean, scale, centred, squares)
+        centered = np.empty(rows.shape, np.float32)
+        centre_rows(rows, self.mean, scale, centered, squares)
         q = self.basis.shape[1]
-        out[:, :q] = centred @ self.basis.astype(np.float32)
+        out[:, :q] = centered @ self.basis.astype(np.float32)
         inside = np.einsum("ij,ij->i", out[:, :q], out[:, :q], dtype=np.float64)
         beyond = np.maximum(squares - inside, 0) + 2 * self.error * squares
         out[:, q] = np.sqrt(beyond) * (1 + 4 * _EPS)
@@ -308,7 +308,7 @@ class _Screen:
 
 
 def _principal(sample: np.ndarray) -> np.ndarray:
-    """Leading principal directions of centred rows, in columns, as far as they are sharp."""
+    """Leading principal directions of centered rows, in columns, as far as they are sharp."""
     values, vectors = np.linalg.eigh(sample @ sample.T)
     keep = values > 1e-8 * values[-1]
     return (sample.T @ (vectors[:, keep] / np.sqrt(values[keep])))[:, ::-1]
@@ -335,5 +335,5 @@ def _scale(largest: float) -> float:
 
 
 def _reach(rows: np.ndarray, mean: np.ndarray) -> float:
-    """Bound the lengths of the centred rows."""
+    """Bound the lengths of the centered rows."""
     return float(np.sqrt(rows.shape[1]) * (np.abs(rows).max() + np.abs(mean).max()))

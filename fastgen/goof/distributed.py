@@ -53,9 +53,9 @@ def nearest_distributed(
     resume : NearestResult, optional
         As for `nearest`; what it marks as interrupted is dealt to all processes.
     random_state : int, Generator or None
-        That of the first process holds for all.
+        Seed of the pool; that of the first process holds for all.
     progress : bool or callable, optional
-        Of the first process, on its own targets.
+        As for `nearest`: shown by the first process, for its own targets.
     group : ProcessGroup, optional
         The default group if not given. Back ends for GPUs (nccl) need
         ``torch.cuda.set_device`` first.
@@ -68,7 +68,7 @@ def nearest_distributed(
     Raises
     ------
     RuntimeError
-        If ``torch.distributed`` is not initialised, or the search failed in another process: then
+        If ``torch.distributed`` is not initialized, or the search failed in another process: then
         all processes raise, the one that failed its own error.
     ValueError
         If X has another shape in another process, or for what `nearest` refuses.

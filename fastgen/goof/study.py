@@ -47,7 +47,7 @@ class Subsample(Result):
     assignment : ndarray (n,) of int64
         For each row the position in ``index`` of the nearest row chosen.
     squared_distance : ndarray (n,)
-        To that row, in squared units of X.
+        Squared distance of each row to that one, in squared units of X.
     """
 
     index: np.ndarray
@@ -97,11 +97,12 @@ def subsample(X: Any, m: int, method: str = "random", random_state: Any = None) 
     X : array (n, ...)
         Trailing axes are flattened.
     m : int
-        From 1 to n.
+        Number of rows chosen, from 1 to n.
     method : {"random", "kmeans"}, default "random"
-        At random without replacement, or of each of m clusters of k-means the row nearest to its
-        centre; random rows fill up where X has fewer than m distinct rows.
+        Rows at random without replacement; or the row nearest to the center of each of m clusters
+        of k-means, filled up at random where X has fewer than m distinct rows.
     random_state : int, Generator or None
+        Seed of the choice.
 
     Returns
     -------
@@ -136,9 +137,9 @@ def subsample(X: Any, m: int, method: str = "random", random_state: Any = None) 
 
 
 def _central_rows(rows: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
-    """Return of each cluster the row nearest to its centre, m distinct rows."""
-    labels, centres = _clusters(rows, m, rng)
-    gaps = ((rows - centres[labels]) ** 2).sum(axis=1)
+    """Return the row nearest to the center of each cluster, m distinct rows."""
+    labels, centers = _clusters(rows, m, rng)
+    gaps = ((rows - centers[labels]) ** 2).sum(axis=1)
     order = np.lexsort((gaps, labels))
     index = order[np.unique(labels[order], return_index=True)[1]]
     spare = np.setdiff1d(np.arange(len(rows)), index)
@@ -147,7 +148,7 @@ def _central_rows(rows: np.ndarray, m: int, rng: np.random.Generator) -> np.ndar
 
 
 def _clusters(rows: np.ndarray, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and centres of k-means."""
+    """Return labels and centers of k-means."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

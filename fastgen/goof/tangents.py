@@ -110,7 +110,7 @@ def _known(layer: Any) -> bool:
 
 
 def _altered(module: nn.Module) -> bool:
-    """Say whether hooks or parametrisations stand between a module's code and what it does."""
+    """Say whether hooks or parametrizations stand between a module's code and what it does."""
     return any(
         part._forward_hooks or part._forward_pre_hooks or hasattr(part, "parametrizations")
         for part in module.modules()

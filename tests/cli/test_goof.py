@@ -436,3 +436,58 @@ def test_help():
     assert result.exit_code == 0
     for option in ("--weights", "--data", "--out", "--plot", "--store", "--json"):
         assert option in result.stdout
+
+
+# --- checkpoints, labels, stores -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_checkpoints_and_wrappers(folder, prefix):
+    expected = told(MODEL, "--weights", "weights.pt", *IMAGES)["goof"]
+    state = {prefix + name: tensor for name, tensor in folder.state_dict().items()}
+    torch.save({"epoch": 3, "G_ema": state, "sub": {"G": state}}, "ck.pt")
+    line = refused(MODEL, "--weights", "ck.pt", *IMAGES)
+    assert "or name one: ck.pt:G_ema" in line
+    for spec in ("ck.pt:G_ema", "ck.pt:sub.G"):
+        found = told(MODEL, "--weights", spec, *IMAGES)
+        assert found["goof"] == pytest.approx(expected, rel=1e-6)
+    torch.save({f"net.{name}": tensor for name, tensor in state.items()}, "under.pt")
+    assert told(MODEL, "--weights", "under.pt:net", *IMAGES)["goof"] == pytest.approx(expected)
+    torch.save({**state, prefix + "encoder.weight": torch.zeros(2)}, "more.pt")
+    result = call("goof", MODEL, "--weights", "more.pt", *IMAGES, *QUICK, "--no-progress")
+    assert result.exit_code == 0
+    assert "more.pt holds 1 tensors that what models_of_test:trained returned does" in result.stderr
+    torch.save({prefix + "body.0.weight": torch.zeros(12, 3)}, "less.pt")
+    assert "Missing key(s)" in refused(MODEL, "--weights", "less.pt", *IMAGES)
+
+
+def test_conditional_generators_take_labels(folder):
+    with open("labelled.py", "w") as file:
+        file.write(
+            "import torch\n\n\nclass G(torch.nn.Module):\n    def __init__(self):\n"
+            "        super().__init__()\n        torch.manual_seed(0)\n"
+            "        self.table = torch.nn.Embedding(3, 16)\n"
+            "        self.body = torch.nn.Linear(2, 16)\n\n"
+            "    def forward(self, z, labels):\n"
+            "        return torch.tanh(self.body(z)) + self.table(labels)\n"
+        )
+    np.save("labels.npy", np.array([0, 1, 2, 0, 1, 2], np.uint8))
+    generator = ("labelled.py:G", "--data", "images.npy", "--latent-dim", 2)
+    found = told(*generator, "--labels", "labels.npy", "--penalty", 0.1, "--polish")
+    assert (found["n"], found["n_pixels"]) == (6, 16)
+    np.save("labels.npy", np.zeros(5, np.uint8))
+    assert "cond must have a row per row of X" in refused(*generator, "--labels", "labels.npy")
+
+
+def test_a_store_belongs_to_its_weights_and_seed(folder):
+    stored = ("--store", "S.NPZ")
+    first = told(MODEL, *IMAGES, *stored)
+    assert told(MODEL, *IMAGES, *stored) == first
+    assert sorted(n for n in os.listdir() if n.lower().endswith(".npz")) == ["S.NPZ", "weights.npz"]
+    assert "is not of this command" in refused(
+        MODEL, "--weights", "weights.pt", *IMAGES, *QUICK, *stored
+    )
+    assert "is not of this command" in refused(MODEL, *IMAGES, *QUICK[:-1], 4, *stored)
+    assert "--seed must be at least 0 and less than 2^63" in refused(
+        MODEL, *IMAGES, "--seed", 10**20, *stored
+    )

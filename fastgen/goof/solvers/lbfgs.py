@@ -5,7 +5,7 @@ pair moves, stores its curvature pair and gets a new direction; elsewhere its st
 by quadratic interpolation. No pair waits for another.
 
 Before a pair has learned its own curvature it uses that of the generator: the mean of ``J^T J``
-over its prior (`_metric`), one matrix for all pairs. On networks with many kinks, whose normal
+over its prior (``typical_metric.py``), one matrix for all pairs. On networks with many kinks, whose normal
 matrices say little beyond a small neighbourhood, this descends faster per second than
 Levenberg-Marquardt until the end is near (``bench/results/goof.md``).
 """
@@ -40,7 +40,7 @@ class Descent:
     rows : Tensor (P,)
         The target of each.
     damping : float
-        Of the metric, see `Metric.inverse`.
+        Share of the identity in the metric, see `Metric.inverse`.
     coarse : bool
         Begin with products of reduced precision, until `refine`.
     """
