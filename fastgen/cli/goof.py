@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import secrets
+import signal
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -232,7 +236,7 @@ def _scored(
 
     found = None
     try:
-        with outputs.warnings_in_a_line():
+        with outputs.warnings_in_a_line(), _ended_by_sigterm():
             score = scores.score(generator, X, resume=earlier, random_state=seed, **options)
         found = score.nearest
     except scores.SearchInterrupted as stop:
@@ -242,6 +246,19 @@ def _scored(
         if store is not None and found is not None:
             found.write(store, fingerprint=run, seed=seed)
     return score
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, as from a batch system, end the search as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_outputs(

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -491,3 +492,10 @@ def test_a_store_belongs_to_its_weights_and_seed(folder):
     assert "--seed must be at least 0 and less than 2^63" in refused(
         MODEL, *IMAGES, "--seed", 10**20, *stored
     )
+
+
+def test_sigterm_ends_a_search_as_ctrl_c_does():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), module._ended_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

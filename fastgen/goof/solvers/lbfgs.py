@@ -5,8 +5,8 @@ pair moves, stores its curvature pair and gets a new direction; elsewhere its st
 by quadratic interpolation. No pair waits for another.
 
 Before a pair has learned its own curvature it uses that of the generator: the mean of ``J^T J``
-over its prior (``typical_metric.py``), one matrix for all pairs. On networks with many kinks, whose normal
-matrices say little beyond a small neighbourhood, this descends faster per second than
+over its prior (``typical_metric.py``), one matrix for all pairs. On networks with many kinks,
+whose normal matrices say little beyond a small neighborhood, this descends faster per second than
 Levenberg-Marquardt until the end is near (``bench/results/goof.md``).
 """
 
