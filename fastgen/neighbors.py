@@ -218,7 +218,7 @@ class _Screen:
                 projection = q * x.shape[1] * (1 / len(x) + 1 / len(block))
                 hits = (bound <= nearest).mean()
                 costs[q] = q + projection + hits * _EVALUATION * x.shape[1]
-        best = min(costs, key=costs.get, default=None)
+        best = min(costs, key=lambda q: costs[q], default=None)
         if best is None or costs[best] > 0.75 * x.shape[1]:
             return cls(mean, None)
         return cls(mean, np.linalg.qr(basis[:, :best])[0])
@@ -244,16 +244,24 @@ class _Screen:
         if self.basis is None:
             centre_rows(rows, self.mean, scale, out, squares)
             return squares
-        centred = np.empty(rows.shape, np.float32)
-        centre_rows(rows, self.mean, scale, centred, squares)
+        centered = np.empty(rows.shape, np.float32)
+        centre_rows(rows, self.mean, scale, centered, squares)
         q = self.basis.shape[1]
-        out[:, :q] = centred @ self.basis.astype(np.float32)
+        out[:, :q] = centered @ self.basis.astype(np.float32)
         inside = np.einsum("ij,ij->i", out[:, :q], out[:, :q], dtype=np.float64)
         beyond = np.maximum(squares - inside, 0) + 2 * self.error * squares
         out[:, q] = np.sqrt(beyond) * (1 + 4 * _EPS)
         return squares
 
-    def search(self, x, block, first, distances, indices, n_jobs) -> None:
+    def search(
+        self,
+        x: np.ndarray,
+        block: np.ndarray,
+        first: int,
+        distances: np.ndarray,
+        indices: np.ndarray,
+        n_jobs: int | None,
+    ) -> None:
         """Renew the lists of nearest rows by a block of the pool."""
         import joblib
 
@@ -300,7 +308,7 @@ class _Screen:
 
 
 def _principal(sample: np.ndarray) -> np.ndarray:
-    """Leading principal directions of centred rows, in columns, as far as they are sharp."""
+    """Leading principal directions of centered rows, in columns, as far as they are sharp."""
     values, vectors = np.linalg.eigh(sample @ sample.T)
     keep = values > 1e-8 * values[-1]
     return (sample.T @ (vectors[:, keep] / np.sqrt(values[keep])))[:, ::-1]
@@ -327,5 +335,5 @@ def _scale(largest: float) -> float:
 
 
 def _reach(rows: np.ndarray, mean: np.ndarray) -> float:
-    """Bound the lengths of the centred rows."""
+    """Bound the lengths of the centered rows."""
     return float(np.sqrt(rows.shape[1]) * (np.abs(rows).max() + np.abs(mean).max()))

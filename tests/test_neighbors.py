@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -172,3 +174,60 @@ GOOD = np.ones((3, 2))
 def test_bad_input(x, pool, count, error, message):
     with pytest.raises(error, match=message):
         nearest_rows(x, pool, count)
+
+
+# --- at the door ---------------------------------------------------------------------------------
+
+
+def test_integers_of_64_bits_are_exact_or_refused():
+    big = 2**53
+    pool = np.array([[big - 3], [big - 2], [big - 1]])
+    squared, index = nearest_rows(np.array([[big - 2]]), pool, 3)
+    np.testing.assert_array_equal(index, [[1, 0, 2]])
+    np.testing.assert_array_equal(squared, [[0, 1, 1]])
+    for kind in (np.int64, np.uint64):
+        with pytest.raises(ValueError, match=r"pool holds numbers of u?int64 .* beyond 2\^53"):
+            nearest_rows(np.zeros((1, 1), kind), np.array([[2**53 + 1]], kind))
+    with pytest.raises(ValueError, match=r"X holds numbers of int64"):
+        nearest_rows(np.array([[-(2**60)]]), np.zeros((1, 1)))
+
+
+def test_long_doubles_are_exact_or_refused():
+    if np.finfo(np.longdouble).eps == np.finfo(float).eps:
+        pytest.skip("long doubles are doubles here")
+    rows = np.arange(6, dtype=np.longdouble).reshape(3, 2)
+    np.testing.assert_array_equal(nearest_rows(rows, rows)[1][:, 0], [0, 1, 2])
+    with pytest.raises(ValueError, match="float64 does not hold exactly"):
+        nearest_rows(rows + np.finfo(np.longdouble).eps, rows)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+@pytest.mark.parametrize("cuts", [[3], [2], [1, 4]])
+def test_blocks_in_a_list_are_a_pool(kind, cuts):
+    rng = np.random.default_rng(0)
+    x, pool = rng.standard_normal((3, 4)), rng.standard_normal((6, 4))
+    found = nearest_rows(x, kind(np.split(pool, cuts)), 2)
+    expected = nearest_rows(x, pool, 2)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(nearest_rows(x, list(pool), 2)[1], expected[1])
+    np.testing.assert_array_equal(nearest_rows(x, pool.tolist(), 2)[1], expected[1])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_infinities_are_refused_without_a_warning_before(kind):
+    pool = np.zeros((4, 2), kind)
+    pool[0], pool[1] = np.inf, -np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="pool must be finite, got inf at row 0, column 0"):
+            nearest_rows(np.zeros((1, 2)), pool)
+
+
+def test_masked_and_tiny_rows_are_refused():
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    with pytest.raises(ValueError, match="X must not be masked"):
+        nearest_rows(np.ma.masked_greater(x, 0.5), x)
+    with pytest.raises(ValueError, match="divide both by their scale"):
+        nearest_rows(1e-200 * x, 1e-200 * x)
+    np.testing.assert_array_equal(nearest_rows(0 * x, 0 * x)[0], np.zeros((5, 1)))

@@ -72,6 +72,8 @@ def _imported(name: str) -> ModuleType:
             raise FileNotFoundError(f"GENERATOR {name!r}: no such file")
         # a name that hides no other module; dataclasses look themselves up under it
         spec = importlib.util.spec_from_file_location(f"fastgen_generator_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{name} is not a file of Python")
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import secrets
+import signal
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -232,7 +236,7 @@ def _scored(
 
     found = None
     try:
-        with outputs.warnings_in_a_line():
+        with outputs.warnings_in_a_line(), _ended_by_sigterm():
             score = scores.score(generator, X, resume=earlier, random_state=seed, **options)
         found = score.nearest
     except scores.SearchInterrupted as stop:
@@ -242,6 +246,19 @@ def _scored(
         if store is not None and found is not None:
             found.write(store, fingerprint=run, seed=seed)
     return score
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, as from a batch system, end the search as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_outputs(
@@ -393,7 +410,7 @@ def _stored(
     if store is None or not os.path.exists(store):
         return None, secrets.randbits(31) if seed is None else seed
     kept = read_npz(store)
-    own = int(kept["seed"]) if "seed" in kept else None
+    own = int(kept["seed"]) if "seed" in kept else -1
     if str(kept.get("fingerprint", "")) != fingerprint or seed not in (None, own):
         raise ValueError(
             f"--store {store} is not of this command: data, weights, seed or options differ; "

@@ -13,16 +13,15 @@ anything else                                0: nothing is known
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from .. import _validate
-
-if TYPE_CHECKING:
-    from torch import nn
+from .. import _arrays, _validate
 
 _SAFETY = 1e-9  # share of the squared target, covers rounding in the certificate
+_LARGEST, _SMALLEST = 1e150, 1e-150
 _OUTPUTS = {
     "Tanh": (-1.0, 1.0),
     "Sigmoid": (0.0, 1.0),
@@ -31,7 +30,7 @@ _OUTPUTS = {
 }
 
 
-def lower_bounds(layers: list[nn.Module] | None, X: np.ndarray) -> np.ndarray:
+def lower_bounds(layers: Sequence[Any] | None, X: np.ndarray) -> np.ndarray:
     """Return lower bounds (n,) of the squared distance from rows of ``X`` to a network's range.
 
     Parameters
@@ -107,6 +106,18 @@ def cone_bound(weight: np.ndarray, shifted: np.ndarray) -> np.ndarray:
     return np.maximum(found, 0.0)
 
 
+def check_scale(rows: np.ndarray) -> None:
+    """Raise where float64 does not hold the squares of the values of X, or takes them for 0."""
+    if rows.dtype != np.float64 or not rows.size:
+        return
+    largest = float(max(rows.max(), -rows.min()))
+    if largest > _LARGEST or 0 < largest < _SMALLEST:
+        raise ValueError(
+            f"X must have values whose squares float64 holds, from {_SMALLEST:g} to {_LARGEST:g}, "
+            f"got values of size {largest:.3g}; divide X by a constant"
+        )
+
+
 def pca_floor(X: Any, latent_dim: int) -> float:
     """Least mean squared distance of any affine generator: the tail of the PCA spectrum.
 
@@ -128,10 +139,11 @@ def pca_floor(X: Any, latent_dim: int) -> float:
     >>> pca_floor(X, 2), round(pca_floor(X, 1), 6) > 0
     (0.0, True)
     """
-    X = np.asarray(X)
+    X = _arrays.to_numpy(X)
     X = _validate.data_matrix(X.reshape(len(X), -1) if X.ndim > 1 else X, "X", minimum_rows=1)
     latent_dim = _validate.integer(latent_dim, "latent_dim")
     if len(X) <= latent_dim + 1 or X.shape[1] <= latent_dim:
         return 0.0
+    check_scale(X)
     s = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
     return float((s[latent_dim:] ** 2).sum() / len(X))

@@ -42,20 +42,20 @@ def nearest_distributed(
     """Search nearest points with the targets dealt to all processes of a process group.
 
     Every process calls it with the same arguments and gets the result for all targets, which is
-    that of :func:`nearest` in one process but for rounding: pools have the same seeds, and every
+    that of `nearest` in one process but for rounding: pools have the same seeds, and every
     target the same starts.
 
     Parameters
     ----------
     generator, X, cond, init, **options
-        As for :func:`nearest`; X whole, the same in every process. Process r of p searches rows r,
+        As for `nearest`; X whole, the same in every process. Process r of p searches rows r,
         r + p, and so on.
     resume : NearestResult, optional
-        As for :func:`nearest`; what it marks as interrupted is dealt to all processes.
+        As for `nearest`; what it marks as interrupted is dealt to all processes.
     random_state : int, Generator or None
-        That of the first process holds for all.
+        Seed of the pool; that of the first process holds for all.
     progress : bool or callable, optional
-        Of the first process, on its own targets.
+        As for `nearest`: shown by the first process, for its own targets.
     group : ProcessGroup, optional
         The default group if not given. Back ends for GPUs (nccl) need
         ``torch.cuda.set_device`` first.
@@ -68,10 +68,10 @@ def nearest_distributed(
     Raises
     ------
     RuntimeError
-        If ``torch.distributed`` is not initialised, or the search failed in another process: then
+        If ``torch.distributed`` is not initialized, or the search failed in another process: then
         all processes raise, the one that failed its own error.
     ValueError
-        If X has another shape in another process, or for what :func:`nearest` refuses.
+        If X has another shape in another process, or for what `nearest` refuses.
 
     Notes
     -----
@@ -167,7 +167,7 @@ def _all(value: Any, group: Any) -> list[Any]:
 
 def _in_all_processes(search: Callable[[], NearestResult], rank: int, group: Any) -> NearestResult:
     """Search, and raise in all processes if one fails: none is left waiting for another."""
-    failure, found = None, None
+    failure: Exception | None = None
     try:
         found = search()
     except Exception as error:

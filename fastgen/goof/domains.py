@@ -1,7 +1,7 @@
 """Where latents may lie: everywhere, in a ball, in a box, on a sphere.
 
 A solver needs two things of a domain: the nearest point in it, and, at a point, which directions
-are open to a descent. The latter is a :class:`Tangent`: a projector and, on a curved boundary, the
+are open to a descent. The latter is a `Tangent`: a projector and, on a curved boundary, the
 curvature that the Lagrangian of the constraint adds.
 """
 
@@ -46,13 +46,13 @@ class Tangent:
         """Return symmetric (P, k, k) on open directions, the mean diagonal on closed ones."""
         import torch
 
-        if self.mask is None and self.normal is None:
-            return matrices
         scale = matrices.diagonal(dim1=1, dim2=2).mean(1)
-        identity = torch.eye(matrices.shape[1], dtype=matrices.dtype, device=matrices.device)
         if self.mask is not None:
             closed = torch.diag_embed((1 - self.mask) * scale[:, None])
             return matrices * self.mask[:, :, None] * self.mask[:, None, :] + closed
+        if self.normal is None:
+            return matrices
+        identity = torch.eye(matrices.shape[1], dtype=matrices.dtype, device=matrices.device)
         outer = self.normal[:, :, None] * self.normal[:, None, :]
         projector = identity - outer
         if self.curvature is not None:
@@ -197,6 +197,8 @@ def draw(
         return rng.standard_normal((count, latent_dim))
     if prior == "uniform":
         return rng.uniform(-1, 1, (count, latent_dim))
+    if not callable(prior):
+        raise ValueError(f"prior must be 'normal', 'uniform' or a function, got {prior!r}")
     found = np.asarray(prior(count, rng), dtype=np.float64)
     if found.shape != (count, latent_dim) or not np.isfinite(found).all():
         raise ValueError(

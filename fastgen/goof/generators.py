@@ -140,9 +140,9 @@ def adapt(
     forward: Callable | None = None,
     cond: Any = None,
     device: Any = None,
-    data_dtype: np.dtype | None = None,
+    double: bool = False,
 ) -> Adapter:
-    """Return an adapter of a checked generator; call inside :func:`evaluation_mode`.
+    """Return an adapter of a checked generator; call inside `evaluation_mode`.
 
     Raises
     ------
@@ -169,7 +169,6 @@ def adapt(
         raise ValueError(
             f"generator must hold float32 or float64 weights, got {weights[0].dtype}; call .float()"
         )
-    double = data_dtype is not None and np.dtype(data_dtype) == np.float64
     if weights:
         dtype, home = weights[0].dtype, weights[0].device
     else:
@@ -338,7 +337,7 @@ def _latent_shape(call: Any, latent_dim: Any, cond: Any) -> tuple[int, ...]:
     remedy = "pass latent_dim=k, or latent_dim=(k, 1, 1) for latents with spatial axes"
     if isinstance(latent_dim, tuple | list):
         return tuple(_validate.integer(size, "latent_dim") for size in latent_dim)
-    first = None
+    first: Any = None
     own = getattr(call, "latent_dim", None) if isinstance(call, torch.nn.Module) else None
     if isinstance(own, int) and latent_dim in (None, own):
         return (own,)

@@ -31,6 +31,7 @@ class OverfitTest(Result):
     Attributes
     ----------
     train, validation : NearestResult
+        What was found for each set.
     planted : PlantedResult
         The floor of the same search.
     mre_train, mre_validation : float
@@ -95,7 +96,7 @@ class OverfitTest(Result):
         Parameters
         ----------
         width : float, default 7.0
-            In inches.
+            Width of the figure in inches.
 
         Returns
         -------
@@ -157,10 +158,11 @@ def overfit_test(
     n_planted : int, default 64
         Targets made by the generator, for the floor.
     n_permutations : int, default 9999
+        Number of random splits of the pooled errors.
     random_state : int, Generator or None
-        Of the pool, the same for both sets, and of the permutations.
+        Seed of the pool, the same for both sets, of the planted targets and of the permutations.
     **options
-        Further arguments of :func:`nearest`, the same for both sets.
+        Further arguments of `nearest`, the same for both sets.
 
     Returns
     -------

@@ -200,8 +200,8 @@ class NearestResult(Result):
         lengths = {key: arrays[key].shape[:1] for key in names if key not in _OVERALL}
         if len(n) != 1 or any(shape != n for shape in lengths.values()):
             raise ValueError(f"{name!r} is not a saved NearestResult: its arrays differ in length")
-        fields = {key: arrays[key] for key in names}
-        return cls(**{**fields, "n_dropped": int(fields["n_dropped"])})
+        fields: dict[str, Any] = {key: arrays[key] for key in names}
+        return cls(**{**fields, "n_dropped": int(arrays["n_dropped"])})
 
     def plot(self, X: Any, *, n_images: int = 8, width: float = 7.0) -> Figure:
         """Draw targets, what was found and the error of each, worst last; and all errors.
@@ -227,7 +227,7 @@ class NearestResult(Result):
 
 def join(first: NearestResult, second: NearestResult, rows: np.ndarray) -> NearestResult:
     """Return ``first`` with its ``rows`` replaced by ``second``."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for field in dataclasses.fields(NearestResult):
         if field.name not in _OVERALL:
             merged = getattr(first, field.name).copy()

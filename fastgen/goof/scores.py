@@ -78,7 +78,7 @@ class PlantedResult(Result):
     rate : ndarray (n_tolerances,)
         Share of targets found to within each.
     interval : ndarray (n_tolerances, 2)
-        95 % Clopper-Pearson interval of the rate.
+        95 % Clopper-Pearson interval of each rate.
     """
 
     nearest: NearestResult
@@ -125,8 +125,9 @@ class PlantedResult(Result):
         Parameters
         ----------
         n_images : int, default 8
+            Number of targets drawn.
         width : float, default 7.0
-            In inches.
+            Width of the figure in inches.
 
         Returns
         -------
@@ -260,8 +261,9 @@ class GoofScore(Result):
         Parameters
         ----------
         n_images : int, default 8
+            Number of targets drawn.
         width : float, default 7.0
-            In inches.
+            Width of the figure in inches.
 
         Returns
         -------
@@ -315,10 +317,10 @@ def planted(
     n : int, default 256
         Number of targets.
     prior, domain, cond, random_state
-        As for :func:`nearest`. Targets have latents of the prior, projected into the domain, which
+        As for `nearest`. Targets have latents of the prior, projected into the domain, which
         are not those of the pool. Conditions are used in turn.
     **options
-        Further arguments of :func:`nearest`; give those of the search that is to be judged. An
+        Further arguments of `nearest`; give those of the search that is to be judged. An
         array as ``init`` is refused: it belongs to other targets.
 
     Returns

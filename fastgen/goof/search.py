@@ -102,13 +102,14 @@ def nearest(
         Networks are held in evaluation mode with frozen weights during the call and given back
         as they were. A list is a mixture: the least distance over its members.
     X : array or tensor (n, ...)
-        Targets, in the units and of the shape (or flattened) that the generator returns.
+        Targets, in the units that the generator returns; of its shape, or flattened where one of
+        the two is flat.
     latent_dim : int or tuple, optional
         Size k of a latent, or its shape, such as (k, 1, 1). Read off the first layer if that is
         Linear or ConvTranspose.
     prior : {"normal", "uniform"} or callable, default "normal"
-        Distribution of the pool: N(0, I), U[-1, 1]^k, or ``prior(count, rng)`` that returns
-        (count, k).
+        Distribution of the latents of the pool: N(0, I), U[-1, 1]^k, or a function
+        ``prior(count, rng)`` that returns latents (count, k).
     domain : Ball, Box, Sphere, optional
         Where latents may lie; everywhere by default. It changes the answer: the nearest latents of
         real images often lie far outside the prior.
@@ -120,26 +121,30 @@ def nearest(
     n_starts : int, default 8
         Starts from the pool per target; 0 only with ``init``. More never raise a distance.
     method : {"auto", "lm", "gncg", "lbfgs", "adam"}, default "auto"
-        "lm" up to 256 latent coordinates, else "gncg"; closed form if the generator is linear.
-        "lbfgs" is the race alone: faster, but where a target is in the range it comes near only.
+        "auto" is the closed form if the generator is linear, else "lm" (Levenberg-Marquardt) up to
+        256 latent coordinates and "gncg" (Gauss-Newton by conjugate gradients) beyond. "lbfgs" ends
+        after the race: it is faster, but comes only near a target that is in the range, where the
+        others reach it to rounding. "adam" is the baseline that most scripts run.
     max_iter : int, default 50
-        Steps of the solver per start, after a race of at most three gradients for each of them. A
-        step of "lbfgs" or "adam" is one gradient: give more.
+        Most steps that the solver takes from a start. The race before it takes at most three
+        gradients for each of these steps. A step of "lbfgs" or "adam" is one gradient: give more.
     penalty : float, default 0
         Adds ``penalty * ||z||^2`` to the squared distance during the search. Starts are ranked and
         distances reported without it.
     cond : array (n, ...), optional
-        Labels or embeddings, row by row with X, for a generator called as ``generator(z, cond)``.
+        Labels or embeddings, row by row with X, for a generator called as ``generator(z, cond)``;
+        integers are passed as int64, other numbers in the precision of the generator.
     forward : callable, optional
-        Called in place of ``generator``, such as ``lambda w: net.synthesis(w)``.
+        Called in place of ``generator``, such as ``lambda w: net.synthesis(w)``, or
+        ``lambda z: net(z)["image"]`` where the generator does not return a tensor alone.
     polish : bool, default False
         End with steps in float64 on a copy of the network.
     resume : NearestResult, optional
         An earlier result for the same X: only what it marks as interrupted is searched.
     random_state : int, Generator or None
-        Of the pool.
+        Seed of the pool of starting samples.
     device : str or device, optional
-        Where the generator is, by default.
+        Where the search runs; where the generator is, by default.
     progress : bool or callable, optional
         A bar on standard error if it is a terminal and the search takes a while; True always, False
         never. A callable is given the number of finished targets and of all.
@@ -153,18 +158,22 @@ def nearest(
     ------
     TypeError, ValueError
         For an argument out of its range, X that is not finite or of another shape, a latent size
-        that cannot be read off, or a generator whose output depends on batch mates or on chance.
+        that cannot be read off, or a generator whose output depends on batch mates or on chance, or
+        no gradient of which reaches the latents.
+    ImportError
+        If torch is not installed; linear models do without it.
 
     Notes
     -----
     The distance is that of GOoF (Luzi 2020) and of latent recovery (Webster et al., CVPR 2019);
-    which norm and normalisation the former used is a reading of ours. The problem is not convex:
-    ``squared_distance`` is an upper bound, see :func:`planted` for how loose, and ``lower_bound``.
+    which norm and normalization the former used is a reading of ours. The problem is not convex:
+    ``squared_distance`` is an upper bound, see `planted` for how loose, and ``lower_bound``.
     A target is searched on its own: batch mates and order change it by rounding only, which in
     float32 can decide between two local minima that are almost equally good. The pool, the first
     gradients and the first normal matrices of float32 networks are computed with factors rounded to
     bfloat16 where the processor has it; torch's process-wide setting for that is changed meanwhile
-    and restored.
+    and restored. That setting and torch's levels of forward-mode derivatives belong to the process:
+    searches called from several threads run one after the other, each on torch's own threads.
 
     Examples
     --------
@@ -186,8 +195,9 @@ def nearest(
     if len(members) > 1 and (init is not None or forward is not None):
         raise ValueError("init and forward are for a single generator; put functions in the list")
     targets = Targets(X, cond, init)
-    todo = _unfinished(resume, len(targets))
-    if todo is not None:
+    todo = np.arange(len(targets))
+    if resume is not None:
+        todo = _unfinished(resume, len(targets))
         if not len(todo):
             return resume
         targets = targets.take(todo)
@@ -199,13 +209,11 @@ def nearest(
             if found[-1].interrupted.any():
                 break
     whole = found[0] if len(members) == 1 else _mixture(found, len(members))
-    return whole if todo is None else join(resume, whole, todo)
+    return whole if resume is None else join(resume, whole, todo)
 
 
-def _unfinished(resume: NearestResult | None, n: int) -> np.ndarray | None:
-    """Return the rows that an earlier result lacks, None without one."""
-    if resume is None:
-        return None
+def _unfinished(resume: NearestResult, n: int) -> np.ndarray:
+    """Return the rows that an earlier result lacks."""
     if not isinstance(resume, NearestResult) or len(resume) != n:
         raise ValueError("resume must be the NearestResult of an earlier search of the same X")
     return np.flatnonzero(resume.interrupted)
@@ -257,8 +265,7 @@ def _member(
         return _closed_form(weight, bias, targets, settings, report)
     _arrays.require_torch("nearest of a generator that is no linear model")
     with precision.alone(), evaluation_mode(modules_of(member, options["forward"])):
-        kind = np.float64 if targets.double else np.float32
-        generator = adapt(member, cond=targets.cond, data_dtype=kind, **options)
+        generator = adapt(member, cond=targets.cond, double=targets.double, **options)
         warn_of_range(member, targets)
         if closed and generator.affine is not None:
             return _closed_form(*generator.affine, targets, settings, report)
@@ -462,7 +469,7 @@ def _mixture(found: list[NearestResult], n_members: int) -> NearestResult:
     padded = [
         np.pad(m.z, ((0, 0), (0, widest - m.z.shape[1])), constant_values=np.nan) for m in found
     ]
-    effort = sum(member.n_forward for member in found)
+    effort = np.sum([member.n_forward for member in found], axis=0)
     unfinished = np.any([member.interrupted for member in found], axis=0)
     unfinished |= len(found) < n_members
     known = np.min([member.lower_bound for member in found], axis=0)

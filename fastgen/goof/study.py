@@ -47,7 +47,7 @@ class Subsample(Result):
     assignment : ndarray (n,) of int64
         For each row the position in ``index`` of the nearest row chosen.
     squared_distance : ndarray (n,)
-        To that row, in squared units of X.
+        Squared distance of each row to that one, in squared units of X.
     """
 
     index: np.ndarray
@@ -97,11 +97,12 @@ def subsample(X: Any, m: int, method: str = "random", random_state: Any = None) 
     X : array (n, ...)
         Trailing axes are flattened.
     m : int
-        From 1 to n.
+        Number of rows chosen, from 1 to n.
     method : {"random", "kmeans"}, default "random"
-        At random without replacement, or of each of m clusters of k-means the row nearest to its
-        centre; random rows fill up where X has fewer than m distinct rows.
+        Rows at random without replacement; or the row nearest to the center of each of m clusters
+        of k-means, filled up at random where X has fewer than m distinct rows.
     random_state : int, Generator or None
+        Seed of the choice.
 
     Returns
     -------
@@ -136,9 +137,9 @@ def subsample(X: Any, m: int, method: str = "random", random_state: Any = None) 
 
 
 def _central_rows(rows: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
-    """Return of each cluster the row nearest to its centre, m distinct rows."""
-    labels, centres = _clusters(rows, m, rng)
-    gaps = ((rows - centres[labels]) ** 2).sum(axis=1)
+    """Return the row nearest to the center of each cluster, m distinct rows."""
+    labels, centers = _clusters(rows, m, rng)
+    gaps = ((rows - centers[labels]) ** 2).sum(axis=1)
     order = np.lexsort((gaps, labels))
     index = order[np.unique(labels[order], return_index=True)[1]]
     spare = np.setdiff1d(np.arange(len(rows)), index)
@@ -147,7 +148,7 @@ def _central_rows(rows: np.ndarray, m: int, rng: np.random.Generator) -> np.ndar
 
 
 def _clusters(rows: np.ndarray, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and centres of k-means."""
+    """Return labels and centers of k-means."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -177,7 +178,7 @@ def goof_against_size(
     ----------
     model : LinearGAN, or callable (X_train, random_state) -> generator
         What is trained: an estimator is cloned and fitted; a function is given rows of X in their
-        shape and an integer, and returns whatever :func:`nearest` takes.
+        shape and an integer, and returns whatever `nearest` takes.
     X : array (n, ...)
     sizes : sequence of int
         Numbers of rows, at most n. Within a trial the smaller training set is part of the larger.
@@ -194,21 +195,21 @@ def goof_against_size(
     progress : bool, optional
         A bar on standard error if it is a terminal; True always, False never.
     **options
-        Arguments of :func:`nearest` but those that belong to one set of targets.
+        Arguments of `nearest` but those that belong to one set of targets.
 
     Returns
     -------
     xarray.Dataset
         Dimensions ``size``, ``trial``, ``set`` ("train", and "validation" with ``X_val``). By set
         ``mse`` (mean squared distance per pixel), ``median``, ``rms`` (units of X) and
-        ``relative``, as in :class:`GoofScore`; by size and trial ``planted_mse``, ``recovered``
+        ``relative``, as in `GoofScore`; by size and trial ``planted_mse``, ``recovered``
         and, with ``X_val``, ``gap`` of the medians. On Ctrl-C with what is done, the rest NaN, and
         a warning.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument out of its range, or what :func:`nearest` refuses.
+        For an argument out of its range, or what `nearest` refuses.
 
     Notes
     -----
@@ -228,10 +229,10 @@ def goof_against_size(
     array([False,  True,  True])
     """
     X, X_val = runs.data(X, "X"), runs.held_out(X_val, X)
-    sizes = runs.training_sizes(sizes, X)
+    counts = runs.training_sizes(sizes, X)
     search = runs.Search(n_planted, options)
     sets = ("train",) if X_val is None else ("train", "validation")
-    table = runs.Table("size", {"size": sizes}, n_trials, sets, (), random_state, resume)
+    table = runs.Table("size", {"size": counts}, n_trials, sets, (), random_state, resume)
 
     def work(cell: runs.Cell) -> None:
         # the order belongs to the trial: training sets are nested
@@ -268,24 +269,24 @@ def goof_against_subsampling(
     """Train on rows chosen at random and by k-means, and score the rows chosen and all rows.
 
     All rows are searched from the latents found for the row that stands for them, too, so that the
-    bound of :meth:`Subsample.bound` holds for what is reported.
+    bound of `Subsample.bound` holds for what is reported.
 
     Parameters
     ----------
     model, X
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
     sizes : sequence of int
         Numbers of rows chosen, at most n.
     methods : sequence of {"random", "kmeans"}
-        See :func:`subsample`.
+        See `subsample`.
     X_val, n_trials, n_planted, random_state, resume, progress, **options
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
 
     Returns
     -------
     xarray.Dataset
         Dimensions ``selection``, ``size``, ``trial``, ``set`` ("subset", "all", and "validation"
-        with ``X_val``). Besides the variables of :func:`goof_against_size` but ``gap``:
+        with ``X_val``). Besides the variables of `goof_against_size` but ``gap``:
         ``mean_inertia`` (mean squared distance per pixel to the nearest row chosen), ``error``
         (largest distance of a row chosen to the range, in units of X), and ``bound`` of ``mse`` on
         all rows.
@@ -293,7 +294,7 @@ def goof_against_subsampling(
     Raises
     ------
     TypeError, ValueError
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
 
     Examples
     --------
@@ -306,12 +307,12 @@ def goof_against_subsampling(
     True
     """
     X, X_val = runs.data(X, "X"), runs.held_out(X_val, X)
-    sizes = runs.training_sizes(sizes, X)
+    counts = runs.training_sizes(sizes, X)
     methods = [_validate.one_of(method, "methods", METHODS) for method in methods]
     search = runs.Search(n_planted, options)
     sets = ("subset", "all") if X_val is None else ("subset", "all", "validation")
     # not "method", which is an argument of xarray's sel
-    coords = {"selection": methods, "size": sizes}
+    coords = {"selection": methods, "size": counts}
     notes = ("mean_inertia", "error", "bound")
     table = runs.Table("subsampling", coords, n_trials, sets, notes, random_state, resume)
     pixels = X[0].size
@@ -357,7 +358,7 @@ def goof_of_unions(
     Parameters
     ----------
     models : mapping of int to model
-        Number of members K to what each of them is, as for :func:`goof_against_size`: narrower
+        Number of members K to what each of them is, as for `goof_against_size`: narrower
         models for larger K compare unions of equal total parameters, such as
         ``{1: LinearGAN(8), 4: LinearGAN(2)}``.
     X : array (n, ...)
@@ -365,20 +366,20 @@ def goof_of_unions(
         How rows are dealt to members; labels, such as classes, allow 1 and the number of distinct
         labels as K.
     X_val, n_trials, n_planted, random_state, resume, progress, **options
-        As for :func:`goof_against_size`.
+        As for `goof_against_size`.
 
     Returns
     -------
     xarray.Dataset
         Dimensions ``n_members``, ``trial``, ``set``. Besides the variables of
-        :func:`goof_against_size` but ``gap``: ``bound``, the mean over rows of the squared distance
+        `goof_against_size` but ``gap``: ``bound``, the mean over rows of the squared distance
         per pixel to the range of their own member, which bounds ``mse`` of the union on "train";
         and ``n_parameters`` of all members together, NaN where they cannot be counted.
 
     Raises
     ------
     TypeError, ValueError
-        As for :func:`goof_against_size`, or if a group has fewer than two rows.
+        As for `goof_against_size`, or if a group has fewer than two rows.
 
     Examples
     --------

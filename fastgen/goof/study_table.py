@@ -33,8 +33,9 @@ class Search:
     Parameters
     ----------
     n_planted : int
+        Number of targets that each generator makes itself.
     options : dict
-        Of :func:`nearest`.
+        Arguments of `nearest`.
     """
 
     def __init__(self, n_planted: Any, options: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ class Search:
         generator : generator or list of them
         X : ndarray (n, ...)
         seed : int
-            Of the pools.
+            Seed of the pools.
         starts : sequence of ndarray (n, k), optional
             Latents to start at, by member.
         latents : list, optional
@@ -108,7 +109,7 @@ class Cell:
     values : dict
         Coordinates by dimension.
     rng : Generator
-        Of this cell alone, whatever else is computed.
+        Random numbers of this cell alone, whatever else is computed.
     trial_seed : int
         Shared by all cells of the trial.
     """
@@ -140,7 +141,7 @@ class Table:
     def __init__(
         self,
         study: str,
-        coords: Mapping[str, Sequence],
+        coords: Mapping[str, Any],
         n_trials: Any,
         sets: Sequence[str],
         notes: Sequence[str],
@@ -233,7 +234,7 @@ class Table:
 
 
 def _cells(
-    coords: Mapping[str, Sequence], shape: tuple[int, ...], rng: np.random.Generator
+    coords: Mapping[str, Any], shape: tuple[int, ...], rng: np.random.Generator
 ) -> list[Cell]:
     """Return all cells, trial by trial; their seeds do not depend on what is computed."""
     found = []

@@ -9,6 +9,7 @@ samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Chain:
     Parameters
     ----------
     layers : sequence of nn.Module
-        Applied one after the other, each of a kind of which :func:`straight` says that it is known.
+        Applied one after the other, each of a kind of which `straight` says that it is known.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -52,15 +53,16 @@ class Chain:
         """Return outputs (B, d) and transposed Jacobians (B, k, d) at latents (B, *shape)."""
         import torch
 
-        batch, shape = z.shape[0], z.shape[1:]
-        k = shape.numel()
+        batch, shape = z.shape[0], tuple(z.shape[1:])
+        k = math.prod(shape)
         tangents = torch.eye(k, dtype=z.dtype, device=z.device).reshape(k, *shape)
         values, shared = z, True
         for layer in self.layers:
             kind = type(layer).__name__
             if kind in _ELEMENTWISE:
                 argument = values.clone() if getattr(layer, "inplace", False) else values
-                values, slope = torch.func.jvp(layer, (argument,), (torch.ones_like(values),))
+                found = torch.func.jvp(layer, (argument,), (torch.ones_like(values),))
+                values, slope = found[0], found[1]
                 rows = tangents.reshape(1 if shared else batch, k, *slope.shape[1:])
                 # in place once the tangents are ours: the largest array is passed over once
                 rows = rows * slope[:, None] if shared else rows.mul_(slope[:, None])
@@ -72,7 +74,7 @@ class Chain:
         return values.reshape(batch, -1), rows
 
 
-def _without_bias(layer: nn.Module, tangents: Tensor) -> Tensor:
+def _without_bias(layer: Any, tangents: Tensor) -> Tensor:
     """Apply the linear part of a layer."""
     import torch
 
@@ -90,7 +92,7 @@ def _without_bias(layer: nn.Module, tangents: Tensor) -> Tensor:
     return torch.func.functional_call(layer, state, (tangents,))
 
 
-def _known(layer: nn.Module) -> bool:
+def _known(layer: Any) -> bool:
     """Say whether a layer, in evaluation mode, has a tangent rule here."""
     import torch
 
@@ -98,14 +100,17 @@ def _known(layer: nn.Module) -> bool:
     if type(layer) is not getattr(torch.nn, kind, None):
         return False
     if kind in _NORMS:
-        return layer.running_var is not None
+        return bool(layer.running_var is not None)
     if kind in ("Flatten", "Unflatten"):
-        return layer.start_dim == 1 and layer.end_dim == -1 if kind == "Flatten" else layer.dim == 1
+        first = (
+            layer.start_dim == 1 and layer.end_dim == -1 if kind == "Flatten" else layer.dim == 1
+        )
+        return bool(first)
     return kind in _SHAPES + _LINEAR + _ELEMENTWISE
 
 
 def _altered(module: nn.Module) -> bool:
-    """Say whether hooks or parametrisations stand between a module's code and what it does."""
+    """Say whether hooks or parametrizations stand between a module's code and what it does."""
     return any(
         part._forward_hooks or part._forward_pre_hooks or hasattr(part, "parametrizations")
         for part in module.modules()
@@ -124,8 +129,13 @@ def straight(module: Any) -> list[nn.Module] | None:
     if not isinstance(module, torch.nn.Module) or _altered(module):
         return None
     if type(module) is torch.nn.Sequential:
-        parts = [straight(part) for part in module]
-        return None if any(p is None for p in parts) else [layer for p in parts for layer in p]
+        layers: list[nn.Module] = []
+        for part in module:
+            found = straight(part)
+            if found is None:
+                return None
+            layers += found
+        return layers
     if _known(module):
         return [module]
     if not any(True for _ in module.children()):

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _arrays
 from .._warnings import warn
+from .bounds import check_scale
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +64,7 @@ class Targets:
         self.shape = array.shape
         self.rows = array.reshape(len(array), -1)
         _check_finite(self.rows)
+        check_scale(self.rows)
         self.cond = None if cond is None else _listed(cond)
         self.init = init if init is None or callable(init) else _listed(init)
         if self.init is not None and not callable(self.init) and len(self.init) != len(self):

@@ -45,12 +45,12 @@ class GOoF(Metric):
     options : dict, optional
         Arguments of `fastgen.goof.nearest`; ``random_state``, an integer, is 0 if not given.
     **kwargs
-        Of `torchmetrics.Metric`.
+        Further arguments of `torchmetrics.Metric`.
 
     Attributes
     ----------
     planted_ : PlantedResult or None
-        Of the last ``compute`` and the weights the generator had then.
+        The floor of the last ``compute``, with the weights that the generator had then.
     floor_ : float or None
         The aggregate of the planted targets: error of the search alone. Where it is not far below
         what ``compute`` returns, that measures the search.
@@ -73,7 +73,7 @@ class GOoF(Metric):
     higher_is_better = False
     full_state_update = False
 
-    squared_distance: list[torch.Tensor] | torch.Tensor
+    squared_distance: Any  # a list of tensors, one tensor after synchronisation
     n_pixels: torch.Tensor
 
     def __init__(

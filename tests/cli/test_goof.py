@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -21,7 +22,7 @@ torch = pytest.importorskip("torch")
 from fastgen.cli import generators
 from fastgen.cli import goof as module
 from fastgen.cli.app import app
-from fastgen.goof import Ball, Box, NearestResult, Sphere, nearest, planted
+from fastgen.goof import Ball, Box, NearestResult, Sphere, nearest, score
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
@@ -126,12 +127,14 @@ IN_ORDER = np.concatenate((PIXELS[::2], PIXELS[1::2]))[:, None] / np.float32(255
 @pytest.mark.parametrize("weights", ["weights.safetensors", "weights.npz", "weights.pt"])
 def test_weights_of_every_kind(folder, weights):
     found = told(MODEL, "--weights", weights, *IMAGES)
-    expected = nearest(folder, IN_ORDER, **OPTIONS)
-    floor = planted(folder, 8, **OPTIONS)
-    assert found["mse"] == pytest.approx(expected.mse.mean(), rel=1e-5)
-    assert found["rms"] == pytest.approx(np.sqrt(expected.squared_distance.mean()), rel=1e-5)
+    expected = score(folder, IN_ORDER, n_planted=8, **OPTIONS)
+    assert found["goof"] == pytest.approx(expected.goof, rel=1e-5)
+    assert found["mse"] == pytest.approx(expected.mse, rel=1e-5)
+    assert found["rms"] == found["goof"]
+    floor = expected.planted
     assert found["planted"]["mse"] == pytest.approx(floor.mse.mean(), rel=1e-3, abs=1e-9)
     assert found["planted"]["recovered"] == floor.recovered
+    assert {*expected.to_dict()} == {*found} - {"generator", "weights", "data", "seed", "files"}
     assert (found["n"], found["n_pixels"], found["seed"]) == (6, 16, 3)
     assert sum(found["status"].values()) == 6
     assert found["files"] == []
@@ -144,7 +147,9 @@ def test_figures_are_printed_beside_the_planted_floor(folder):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["data", "planted", "floor"]
-    assert lines[1].split()[-2:] == [f"{found['mse']:.4g}", f"{found['planted']['mse']:.4g}"]
+    assert lines[1].startswith("GOoF (root mean square distance) ")
+    assert lines[1].split()[-2:] == [f"{found['goof']:.4g}", f"{found['planted']['goof']:.4g}"]
+    assert lines[3].split()[-2:] == [f"{found['mse']:.4g}", f"{found['planted']['mse']:.4g}"]
     assert "of 8 planted targets found" in result.stdout
     assert "6 targets of 16 values" in result.stdout
     assert "6/6" in result.stderr  # progress is not on standard output
@@ -394,7 +399,7 @@ def test_interrupted_runs_go_on(folder, monkeypatch):
         resumed.append(resume)
 
         def progress(done, total):
-            if done >= 4 and resume is None:
+            if done >= 4 and resume is None and len(X) == 6:
                 raise KeyboardInterrupt
 
         return nearest(generator, X, resume=resume, **{**options, "progress": progress})
@@ -432,3 +437,65 @@ def test_help():
     assert result.exit_code == 0
     for option in ("--weights", "--data", "--out", "--plot", "--store", "--json"):
         assert option in result.stdout
+
+
+# --- checkpoints, labels, stores -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_checkpoints_and_wrappers(folder, prefix):
+    expected = told(MODEL, "--weights", "weights.pt", *IMAGES)["goof"]
+    state = {prefix + name: tensor for name, tensor in folder.state_dict().items()}
+    torch.save({"epoch": 3, "G_ema": state, "sub": {"G": state}}, "ck.pt")
+    line = refused(MODEL, "--weights", "ck.pt", *IMAGES)
+    assert "or name one: ck.pt:G_ema" in line
+    for spec in ("ck.pt:G_ema", "ck.pt:sub.G"):
+        found = told(MODEL, "--weights", spec, *IMAGES)
+        assert found["goof"] == pytest.approx(expected, rel=1e-6)
+    torch.save({f"net.{name}": tensor for name, tensor in state.items()}, "under.pt")
+    assert told(MODEL, "--weights", "under.pt:net", *IMAGES)["goof"] == pytest.approx(expected)
+    torch.save({**state, prefix + "encoder.weight": torch.zeros(2)}, "more.pt")
+    result = call("goof", MODEL, "--weights", "more.pt", *IMAGES, *QUICK, "--no-progress")
+    assert result.exit_code == 0
+    assert "more.pt holds 1 tensors that what models_of_test:trained returned does" in result.stderr
+    torch.save({prefix + "body.0.weight": torch.zeros(12, 3)}, "less.pt")
+    assert "Missing key(s)" in refused(MODEL, "--weights", "less.pt", *IMAGES)
+
+
+def test_conditional_generators_take_labels(folder):
+    with open("labelled.py", "w") as file:
+        file.write(
+            "import torch\n\n\nclass G(torch.nn.Module):\n    def __init__(self):\n"
+            "        super().__init__()\n        torch.manual_seed(0)\n"
+            "        self.table = torch.nn.Embedding(3, 16)\n"
+            "        self.body = torch.nn.Linear(2, 16)\n\n"
+            "    def forward(self, z, labels):\n"
+            "        return torch.tanh(self.body(z)) + self.table(labels)\n"
+        )
+    np.save("labels.npy", np.array([0, 1, 2, 0, 1, 2], np.uint8))
+    generator = ("labelled.py:G", "--data", "images.npy", "--latent-dim", 2)
+    found = told(*generator, "--labels", "labels.npy", "--penalty", 0.1, "--polish")
+    assert (found["n"], found["n_pixels"]) == (6, 16)
+    np.save("labels.npy", np.zeros(5, np.uint8))
+    assert "cond must have a row per row of X" in refused(*generator, "--labels", "labels.npy")
+
+
+def test_a_store_belongs_to_its_weights_and_seed(folder):
+    stored = ("--store", "S.NPZ")
+    first = told(MODEL, *IMAGES, *stored)
+    assert told(MODEL, *IMAGES, *stored) == first
+    assert sorted(n for n in os.listdir() if n.lower().endswith(".npz")) == ["S.NPZ", "weights.npz"]
+    assert "is not of this command" in refused(
+        MODEL, "--weights", "weights.pt", *IMAGES, *QUICK, *stored
+    )
+    assert "is not of this command" in refused(MODEL, *IMAGES, *QUICK[:-1], 4, *stored)
+    assert "--seed must be at least 0 and less than 2^63" in refused(
+        MODEL, *IMAGES, "--seed", 10**20, *stored
+    )
+
+
+def test_sigterm_ends_a_search_as_ctrl_c_does():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), module._ended_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -430,7 +430,7 @@ def test_starts_that_are_not_finite_fail_alone(name):
         return net(z) + torch.where(z[:, :1] > 10, float("nan"), 0.0)
 
     X = np.zeros((3, 5))
-    adapter = adapt(generator, latent_dim=2, data_dtype=np.float64)
+    adapter = adapt(generator, latent_dim=2, double=True)
     found = Objective(adapter, torch.zeros(3, 5, dtype=torch.float64), goof_domains.Free())
     z = torch.tensor([[0.1, 0.2], [11.0, 0.0], [-0.3, 0.4]], dtype=torch.float64)
     outcome = SOLVERS[name](found, z, torch.arange(3), max_iter=10)

@@ -30,7 +30,7 @@ def solve(objective: Objective, z: Tensor, rows: Tensor, *, max_iter: int) -> Ou
     Returns
     -------
     Outcome
-        Of the best latents seen; nothing is ever said to have converged.
+        The best latents seen; nothing is ever said to have converged.
     """
     import torch
 

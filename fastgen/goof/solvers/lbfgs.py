@@ -5,8 +5,8 @@ pair moves, stores its curvature pair and gets a new direction; elsewhere its st
 by quadratic interpolation. No pair waits for another.
 
 Before a pair has learned its own curvature it uses that of the generator: the mean of ``J^T J``
-over its prior (`_metric`), one matrix for all pairs. On networks with many kinks, whose normal
-matrices say little beyond a small neighbourhood, this descends faster per second than
+over its prior (``typical_metric.py``), one matrix for all pairs. On networks with many kinks,
+whose normal matrices say little beyond a small neighborhood, this descends faster per second than
 Levenberg-Marquardt until the end is near (``bench/results/goof.md``).
 """
 
@@ -40,9 +40,9 @@ class Descent:
     rows : Tensor (P,)
         The target of each.
     damping : float
-        Of the metric, see :meth:`Metric.inverse`.
+        Share of the identity in the metric, see `Metric.inverse`.
     coarse : bool
-        Begin with products of reduced precision, until :meth:`refine`.
+        Begin with products of reduced precision, until `refine`.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class Descent:
         value, slope = objective.gradient(pairs.z, rows, coarse=self._coarse)
         pairs.start(value, coarse=self._coarse)
         p, k = z.shape
-        whole = {"dtype": torch.int64, "device": z.device}
+        zeros = torch.zeros(p, dtype=torch.int64, device=z.device)
         pairs.state = {
             "slope": slope,
             "s": z.new_zeros(p, _HISTORY, k),
             "y": z.new_zeros(p, _HISTORY, k),
             "rho": z.new_zeros(p, _HISTORY),
-            "head": torch.zeros(p, **whole),
+            "head": zeros,
             "gamma": z.new_ones(p),
             "direction": torch.zeros_like(z),
             "length": z.new_ones(p),
-            "weak": torch.zeros(p, **whole),
+            "weak": zeros.clone(),
             "outcome": torch.zeros(p, dtype=torch.int8, device=z.device),
         }
         if pairs.compact():
@@ -97,7 +97,7 @@ class Descent:
         state["direction"] = length[:, None] * direction
 
     def run(self, sweeps: int, tol: float = TOL) -> Outcome:
-        """Go on for at most ``sweeps`` gradients a pair; ``tol`` as for :func:`solve`."""
+        """Go on for at most ``sweeps`` gradients a pair; ``tol`` as for `solve`."""
         for _ in range(sweeps):
             if not self.pairs.compact():
                 break

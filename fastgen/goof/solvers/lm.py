@@ -49,7 +49,7 @@ def solve(
     tol : float
         A pair has converged when two steps in a row gain less than this share of the objective.
     coarse : bool
-        Compute normal matrices in reduced precision, see :meth:`Objective.normal_matrix`.
+        Compute normal matrices in reduced precision, see `Objective.normal_matrix`.
 
     Returns
     -------

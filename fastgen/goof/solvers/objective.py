@@ -126,7 +126,7 @@ class Objective:
     def gradient(self, z: Tensor, rows: Tensor, *, coarse: bool = False) -> tuple[Tensor, Tensor]:
         """Return f (P,) and half its gradient (P, k), one reverse pass.
 
-        ``coarse`` as for :meth:`normal_matrix`; f is then wrong by about a thousandth.
+        ``coarse`` as for `normal_matrix`; f is then wrong by about a thousandth.
         """
         import torch
 

@@ -84,7 +84,7 @@ class Pairs:
         self.finish(better & (value <= self.objective.floor[self.rows]), Status.EXACT)
 
     def count_step(self) -> None:
-        """Count one step of each pair; after :meth:`compact`, when all are unfinished."""
+        """Count one step of each pair; after `compact`, when all are unfinished."""
         self._outcome.n_iter[self._index] += 1
 
     def compact(self) -> bool:
