@@ -10,10 +10,44 @@ from typing import Any
 
 _HOMES = {
     "Ensemble": "ensemble",
+    "Batch": "steps",
+    "NotFiniteError": "steps",
+    "discriminator_step": "steps",
+    "generator_step": "steps",
+    "FitResult": "training",
+    "fit": "training",
+    "Hinge": "objectives",
+    "MADSoftmax": "objectives",
+    "NonSaturating": "objectives",
+    "Quadratic": "objectives",
+    "Relativistic": "objectives",
+    "WassersteinGP": "objectives",
+    "Balanced": "terms",
+    "EvenWeights": "terms",
+    "GeneratorClassifier": "terms",
+    "PairwiseDistance": "terms",
+    "PseudoSupervision": "terms",
 }
 
 __all__ = [
+    "Balanced",
+    "Batch",
     "Ensemble",
+    "EvenWeights",
+    "FitResult",
+    "GeneratorClassifier",
+    "Hinge",
+    "MADSoftmax",
+    "NonSaturating",
+    "NotFiniteError",
+    "PairwiseDistance",
+    "PseudoSupervision",
+    "Quadratic",
+    "Relativistic",
+    "WassersteinGP",
+    "discriminator_step",
+    "fit",
+    "generator_step",
 ]
 
 
