@@ -9,10 +9,44 @@ from .._lazy import attach
 
 _HOMES = {
     "Ensemble": "ensemble",
+    "Batch": "steps",
+    "NotFiniteError": "steps",
+    "discriminator_step": "steps",
+    "generator_step": "steps",
+    "FitResult": "training",
+    "fit": "training",
+    "Hinge": "objectives",
+    "MADSoftmax": "objectives",
+    "NonSaturating": "objectives",
+    "Quadratic": "objectives",
+    "Relativistic": "objectives",
+    "WassersteinGP": "objectives",
+    "Balanced": "terms",
+    "EvenWeights": "terms",
+    "GeneratorClassifier": "terms",
+    "PairwiseDistance": "terms",
+    "PseudoSupervision": "terms",
 }
 
 __all__ = [
+    "Balanced",
+    "Batch",
     "Ensemble",
+    "EvenWeights",
+    "FitResult",
+    "GeneratorClassifier",
+    "Hinge",
+    "MADSoftmax",
+    "NonSaturating",
+    "NotFiniteError",
+    "PairwiseDistance",
+    "PseudoSupervision",
+    "Quadratic",
+    "Relativistic",
+    "WassersteinGP",
+    "discriminator_step",
+    "fit",
+    "generator_step",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES, needs=dict.fromkeys(_HOMES.values(), "torch"))

@@ -50,6 +50,8 @@ class Ensemble(nn.Module):
     Attributes
     ----------
     n_members : int
+    weighted : bool
+        Whether weights may be unequal.
     latent_dim, image_shape, n_classes
         Those of the generators, where they have them.
     seeds : list of int
@@ -145,6 +147,7 @@ class Ensemble(nn.Module):
         setattr(self.body.get_submodule(parent), last, replaced)
 
     def _set_weights(self, weights: Sequence[float] | str | None) -> None:
+        self.weighted = weights is not None
         if isinstance(weights, str):
             _validate.one_of(weights, "weights", ("learned",))
             self.logits = nn.Parameter(torch.zeros(self.n_members))
