@@ -74,7 +74,7 @@ def test_closed_forms_do_not_depend_on_the_axes(seed):
 @pytest.mark.parametrize("problem", EVERY)
 def test_data_of_extreme_size_are_refused(problem, scale):
     arguments = dict(**ARGUMENTS, problems=problem, random_state=0)
-    with pytest.raises(ValueError, match="data must vary by 1e-60 to 1e.60.*divide by a constant"):
+    with pytest.raises(ValueError, match=r"data must vary by 1e-60 to 1e.60.*divide by a constant"):
         sweep(scale * rows_of(0), **arguments)
     with pytest.raises(ValueError, match="X must vary by"):
         LinearGAN(2, problem, rank=2).fit(scale * rows_of(0))
