@@ -70,20 +70,20 @@ def test_closed_forms_do_not_depend_on_the_axes(seed):
         np.testing.assert_allclose(turned[metric], plain[metric], rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("scale", [1e-162, 1e-80, 1e80, 1e155])
+@pytest.mark.parametrize("scale", [1e-162, 1e-40, 1e40, 1e155])
 @pytest.mark.parametrize("problem", EVERY)
 def test_data_of_extreme_size_are_refused(problem, scale):
     arguments = dict(**ARGUMENTS, problems=problem, random_state=0)
-    with pytest.raises(ValueError, match=r"data must vary by 1e-60 to 1e.60.*divide by a constant"):
+    with pytest.raises(ValueError, match=r"data must vary by 1e-30 to 1e.30.*divide by a constant"):
         sweep(scale * rows_of(0), **arguments)
     with pytest.raises(ValueError, match="X must vary by"):
         LinearGAN(2, problem, rank=2).fit(scale * rows_of(0))
-    if scale in (1e-80, 1e80):
+    if scale in (1e-40, 1e40):
         with pytest.raises(ValueError, match="data must vary by"):
             sweep(GaussianData(scale**2 * np.eye(3)), **arguments)
 
 
-@pytest.mark.parametrize("scale", [1e-50, 1e50])
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
 @pytest.mark.parametrize("problem", EVERY)
 def test_data_of_large_size_are_solved(problem, scale):
     found = sweep(scale * rows_of(0), **ARGUMENTS, problems=problem, random_state=0)
