@@ -13,6 +13,13 @@ import numpy as np
 from .. import _arrays, _validate
 from .models import SpikedGaussian
 
+# Eighth powers of data of these sizes, which iterations form, are neither zero nor infinite.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+COVARIANCE = (
+    "data must be samples, a row each, but the {0} x {0} matrix is symmetric and positive "
+    "semidefinite, as a covariance is; pass fastgen.linear.GaussianData(data)"
+)
+
 
 class ModelSource:
     """Trials from a model with ``covariance_`` and ``sample(n_samples, random_state)``."""
@@ -45,6 +52,7 @@ class ModelSource:
             raise ValueError("data.covariance_ must be finite, got NaN or infinity")
         if not np.trace(covariance) > 0:
             raise ValueError("data.covariance_ must have a positive trace, got constant data")
+        check_size(float(np.sqrt(np.trace(covariance))), "data")
 
     @property
     def dim(self) -> int:
@@ -91,6 +99,9 @@ class ArraySource:
             raise ValueError(
                 f"data must vary, got {len(rows)} identical rows: the covariance is zero"
             )
+        check_size(float(np.ptp(rows, axis=0).max()), "data")
+        if is_covariance(rows, np):
+            raise ValueError(COVARIANCE.format(len(rows)))
         self._split(rows, population_fraction)
 
     def _split(self, rows: Any, population_fraction: float) -> None:
@@ -140,6 +151,27 @@ class ArraySource:
             )
         chosen = order[self.n_population : self.n_population + n_samples]
         return factor, np.ascontiguousarray((self.rows[chosen] - mean).T)
+
+
+def check_size(spread: float, name: str) -> None:
+    """Raise ValueError if powers of the data that the problems take would not be finite."""
+    if not _SMALLEST <= spread <= _LARGEST:
+        raise ValueError(
+            f"{name} must vary by {_SMALLEST:g} to {_LARGEST:g}, got {spread:.3g}, of which "
+            "high powers are no numbers; divide by a constant"
+        )
+
+
+def is_covariance(rows: Any, xp: Any) -> bool:
+    """Whether an array is square, symmetric and positive semidefinite with a positive diagonal."""
+    if rows.shape[0] != rows.shape[1]:
+        return False
+    if not float(abs(rows - rows.T).max()) <= 1e-12 * float(abs(rows).max()):
+        return False
+    if not bool(xp.diagonal(rows).min() > 0):
+        return False
+    values = xp.linalg.eigvalsh(rows)
+    return bool(values[0] >= -1e-10 * values[-1])
 
 
 def check_fraction(population_fraction: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _validate, _warnings
+from .. import _random, _validate, _warnings
+from . import _sources
 from .host.trial import Trial
 from .options import Options
 from .problems import PROBLEMS, Generator, Problem
@@ -19,44 +21,50 @@ from .problems import PROBLEMS, Generator, Problem
 class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Linear generator ``G(z) = mean + Gamma z`` of latents ``z ~ N(0, I)``.
 
-    In closed form where there is one.
+    It is fitted in closed form where the problem has one, else by iteration.
 
     Parameters
     ----------
     latent_dim : int, default 2
         Latent dimension k; may exceed the number of samples and of features.
     problem : str, default "pseudo_supervised"
-        What is minimised; one of the problems of :func:`fastgen.linear.sweep`: "unsupervised"
+        What is minimised; one of the problems of `fastgen.linear.sweep`: "unsupervised"
         (PCA), "pseudo_supervised", "ridge", "procrustes", "reduced_rank" (a multilayer linear
         generator of narrowest width ``rank``), "free_latents", "lexicographic", "penalized",
         "constrained".
     n_supervised : int, optional
         How many samples, the first ones, are paired with latents; all by default.
     ridge : float, default 0.1
+        Penalty on ``||Gamma||^2`` in "ridge", at least 0.
     rank : int, optional
-        Required for "reduced_rank".
-    weight : float, default 10
+        Largest rank of the generator in "reduced_rank", which requires it.
+    weight : float, default 10.0
+        Weight of the pair error against the distance in "penalized", at least 0.
     tol : float, default 1e-9
+        The iterative problems stop when a step gains no more than this share of their objective.
     max_iter : int, default 400
-        See :func:`fastgen.linear.sweep`.
+        Largest number of steps of an iterative problem.
     center : bool, default True
         Whether the mean of the data is subtracted, and added to what is generated.
     random_state : int, RandomState or None
-        Draws the latents of ``fit`` where none are given, and the start of iterative problems.
+        Seed of the latents where ``fit`` is given none, and of the start of iterative problems.
 
     Attributes
     ----------
     components_ : ndarray (n_features, latent_dim)
-        ``Gamma``.
+        The generator ``Gamma``.
     mean_ : ndarray (n_features,)
+        Mean of what is generated: that of the data, zeros unless ``center``.
     latents_ : ndarray (n_supervised, latent_dim)
         The latents of the paired samples.
     covariance_ : ndarray (n_features, n_features)
-        Of what is generated, ``Gamma Gamma^T``.
+        Covariance of what is generated, ``Gamma Gamma^T``.
     converged_ : bool
+        Whether an iterative problem reached ``tol``; True for closed forms.
     n_iter_ : int
-        1 for closed forms.
+        Steps taken, 1 for closed forms.
     n_features_in_ : int
+        Number of features of the data.
 
     See Also
     --------
@@ -65,7 +73,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Notes
     -----
     Pseudo-supervision is that of Luzi, Dar and Baraniuk, arXiv:2106.04003; see
-    :func:`fastgen.linear.sweep` for what is a reading of it. scikit-learn's ``check_estimator``
+    `fastgen.linear.sweep` for what is a reading of it. scikit-learn's ``check_estimator``
     passes for ``problem="unsupervised"``. For the others its checks hand class labels of shape (n,)
     to ``fit`` where latents of shape (n, latent_dim) are expected, and are refused.
 
@@ -127,7 +135,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ValueError
             For an option out of its range, or X or Z that is not finite or of another shape.
         """
-        problem, options, n_supervised = self._options()
+        problem, generate, options, n_supervised = self._options()
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         n_supervised = len(X) if n_supervised is None else n_supervised
         if n_supervised > len(X):
@@ -145,11 +153,13 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.latents_ = paired[:n_supervised]
         self.mean_ = X.mean(axis=0) if self.center else np.zeros(X.shape[1])
         x = np.ascontiguousarray((X - self.mean_).T)
+        if np.abs(x).max() <= 1e-14 * np.abs(X).max():  # rows that are equal but for rounding
+            x[:] = 0.0
+        else:
+            _sources.check_size(float(np.abs(x).max()), "X")
         starts = rng.standard_normal((k, len(x)))
         trial = Trial(np.eye(len(x)), x, np.ascontiguousarray(paired.T), options, starts)
-        found: Generator = np.zeros((len(x), k))
-        if x.any() and problem.generator is not None:
-            found = problem.generator(trial, n_supervised)
+        found = generate(trial, n_supervised)
         self.components_, self.converged_, self.n_iter_ = (
             found if isinstance(found, tuple) else (found, True, 1)
         )
@@ -162,10 +172,15 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             )
         return self
 
-    def _options(self) -> tuple[Problem, Options, int | None]:
+    def _options(
+        self,
+    ) -> tuple[Problem, Callable[[Trial, int], Generator], Options, int | None]:
         _validate.integer(self.latent_dim, "latent_dim")
-        offered = tuple(name for name, problem in PROBLEMS.items() if problem.generator)
-        problem = PROBLEMS[_validate.one_of(self.problem, "problem", offered)]
+        offered = {
+            name: problem.generator for name, problem in PROBLEMS.items() if problem.generator
+        }
+        generate = offered[_validate.one_of(self.problem, "problem", tuple(offered))]
+        problem = PROBLEMS[self.problem]
         options = Options(
             ridge=self.ridge,
             rank=self.rank,
@@ -176,7 +191,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         problem.check(options, f'problem="{self.problem}"')
         if self.n_supervised is not None:
             _validate.integer(self.n_supervised, "n_supervised")
-        return problem, options, self.n_supervised
+        return problem, generate, options, self.n_supervised
 
     def _latents(self, Z: Any, n_supervised: int) -> np.ndarray:
         Z = np.asarray(Z)
@@ -198,8 +213,10 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
         Parameters
         ----------
-        n_samples : int
+        n_samples : int, default 1
+            Number of samples.
         random_state : int, Generator or None
+            Seed of their latents.
 
         Returns
         -------
@@ -207,7 +224,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         check_is_fitted(self)
         n_samples = _validate.integer(n_samples, "n_samples")
-        rng = np.random.default_rng(random_state)
+        rng = _random.generator(random_state)
         return self.inverse_transform(rng.standard_normal((n_samples, self.components_.shape[1])))
 
     def transform(self, X: Any) -> np.ndarray:

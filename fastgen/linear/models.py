@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .. import _validate
+from .. import _random, _validate
 
 RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
@@ -33,8 +35,9 @@ class SpikedGaussian:
     Attributes
     ----------
     loadings_ : ndarray (dim, true_dim)
-        ``Theta``.
+        The signal's ``Theta``.
     covariance_ : ndarray (dim, dim)
+        The true covariance.
 
     Examples
     --------
@@ -78,6 +81,7 @@ class SpikedGaussian:
         Parameters
         ----------
         random_state : int, numpy.random.Generator, SeedSequence or None
+            Seed of ``Theta``.
 
         Returns
         -------
@@ -85,7 +89,7 @@ class SpikedGaussian:
         """
         self.check()
         fresh = SpikedGaussian(self.dim, self.true_dim, self.noise_variance)
-        theta = np.random.default_rng(random_state).standard_normal((self.dim, self.true_dim))
+        theta = _random.generator(random_state).standard_normal((self.dim, self.true_dim))
         fresh._loadings = theta / np.sqrt(self.true_dim)
         return fresh
 
@@ -113,16 +117,150 @@ class SpikedGaussian:
 
         Parameters
         ----------
-        n_samples : int
+        n_samples : int, default 1
+            Number of samples.
         random_state : int, numpy.random.Generator, SeedSequence or None
+            Seed of the samples.
 
         Returns
         -------
         ndarray (n_samples, dim)
         """
         n_samples = _validate.integer(n_samples, "n_samples")
-        rng = np.random.default_rng(random_state)
+        rng = _random.generator(random_state)
         theta = self.loadings_
         signal = rng.standard_normal((n_samples, self.true_dim)) @ theta.T
         noise = rng.standard_normal((n_samples, self.dim))
         return signal + np.sqrt(self.noise_variance) * noise
+
+
+class GaussianData:
+    """Gaussian data with a given covariance.
+
+    Parameters
+    ----------
+    covariance : array (dim, dim), or object that holds one
+        Symmetric and positive semidefinite. A fitted estimator of scikit-learn with
+        ``covariance_``, such as ``EmpiricalCovariance`` or ``LedoitWolf``, and a frozen
+        ``scipy.stats.multivariate_normal`` are taken with their means.
+    mean : array (dim,), optional
+        Mean of the samples; zero, or that of the object, if not given.
+
+    Attributes
+    ----------
+    covariance_ : ndarray (dim, dim)
+        The covariance.
+    mean_ : ndarray (dim,)
+        The mean; `fastgen.linear.sweep` subtracts it.
+    covariance_factor_ : ndarray (rank, dim)
+        A matrix C with ``C.T @ C`` the covariance.
+
+    Raises
+    ------
+    TypeError
+        If the covariance is not numeric.
+    ValueError
+        If it is not square, symmetric, finite and positive semidefinite, or the mean has another
+        length.
+
+    See Also
+    --------
+    power_law : a covariance whose eigenvalues fall as a power.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.linear import GaussianData, sweep
+    >>> model = GaussianData(np.diag([4.0, 1.0, 0.25]), mean=[1.0, 0.0, 0.0])
+    >>> model.sample(2, random_state=0).shape
+    (2, 3)
+    >>> result = sweep(model, latent_dims=[1, 2, 3], n_samples=200, n_trials=5, random_state=0)
+    >>> result.w2.sel(problem="unsupervised").median("trial").values.argmin()
+    np.int64(2)
+    """
+
+    def __init__(self, covariance: Any, mean: Any = None) -> None:
+        if hasattr(covariance, "covariance_"):
+            own = getattr(covariance, "mean_", getattr(covariance, "location_", None))
+            covariance, mean = covariance.covariance_, own if mean is None else mean
+        elif hasattr(covariance, "cov") and hasattr(covariance, "mean"):
+            own = covariance.mean() if callable(covariance.mean) else covariance.mean
+            covariance, mean = covariance.cov, own if mean is None else mean
+        matrix = _validate.data_matrix(covariance, "covariance", minimum_rows=1)
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"covariance must be a square matrix, got shape {matrix.shape}")
+        largest = np.abs(matrix).max()
+        if not np.abs(matrix - matrix.T).max() <= 1e-8 * largest:
+            raise ValueError(
+                "covariance must be symmetric, got entries that differ from those across the "
+                f"diagonal by up to {np.abs(matrix - matrix.T).max():.3g}"
+            )
+        matrix = (matrix + matrix.T) / 2
+        values, vectors = np.linalg.eigh(matrix)
+        if values[0] < -1e-8 * largest:
+            raise ValueError(
+                f"covariance must be positive semidefinite, got the eigenvalue {values[0]:.3g}"
+            )
+        keep = values > max(values.size, 10) * np.finfo(np.float64).eps * values[-1]
+        self.covariance_ = matrix
+        self.covariance_factor_ = (vectors[:, keep] * np.sqrt(values[keep])).T
+        self.mean_ = np.zeros(len(matrix)) if mean is None else np.asarray(mean, dtype=np.float64)
+        if self.mean_.shape != (len(matrix),) or not np.isfinite(self.mean_).all():
+            raise ValueError(
+                f"mean must be finite and of shape ({len(matrix)},), as the covariance, got "
+                f"shape {self.mean_.shape}"
+            )
+
+    def __repr__(self) -> str:
+        return f"GaussianData(dim={len(self.mean_)})"
+
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> np.ndarray:
+        """Draw samples.
+
+        Parameters
+        ----------
+        n_samples : int, default 1
+            Number of samples.
+        random_state : int, numpy.random.Generator, SeedSequence or None
+            Seed of the samples.
+
+        Returns
+        -------
+        ndarray (n_samples, dim)
+        """
+        n_samples = _validate.integer(n_samples, "n_samples")
+        z = _random.generator(random_state).standard_normal(
+            (n_samples, len(self.covariance_factor_))
+        )
+        return z @ self.covariance_factor_ + self.mean_
+
+
+def power_law(dim: int, exponent: float) -> GaussianData:
+    """Return Gaussian data whose covariance has eigenvalues ``i ** -exponent``, i = 1 .. dim.
+
+    Parameters
+    ----------
+    dim : int
+        Data dimension.
+    exponent : float
+        How fast the eigenvalues fall, at least 0; those of natural images fall with about 1 to 2.
+
+    Returns
+    -------
+    GaussianData
+        Of mean zero, with the coordinates as principal axes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``dim`` is no positive integer, or ``exponent`` negative or not finite.
+
+    Examples
+    --------
+    >>> from fastgen.linear import power_law
+    >>> power_law(3, 2.0).covariance_.diagonal().round(3)
+    array([1.   , 0.25 , 0.111])
+    """
+    dim = _validate.integer(dim, "dim")
+    exponent = _validate.number(exponent, "exponent")
+    return GaussianData(np.diag(np.arange(1.0, dim + 1) ** -exponent))

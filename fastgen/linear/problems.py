@@ -23,6 +23,7 @@ from .device import projections as device_projections
 from .device import regression as device_regression
 from .device import semisupervised as device_semisupervised
 from .device.batch import Batch
+from .host import given as host_given
 from .host import nested, projections, regression, semisupervised
 from .host.trial import Trial
 from .options import Options
@@ -171,3 +172,10 @@ def describe(problems: Iterable[Problem]) -> dict[str, str]:
         "unpaired": json.dumps([p.name for p in problems if not p.paired]),
         "laws": json.dumps({p.name: p.theory for p in problems if p.theory is not None}),
     }
+
+
+def given(solver: host_given.Solver) -> Problem:
+    """Return a function ``(X, Z) -> G`` as a problem, named by its ``__name__``."""
+    inner = getattr(solver, "func", solver)  # of functools.partial
+    name = str(getattr(inner, "__name__", type(inner).__name__))
+    return Problem(name, host_given.GivenProblem(name, solver))

@@ -18,7 +18,7 @@ from . import _sources
 from ._store import SweepStore, alone
 from .device import source as device_source
 from .options import METRICS, ROWS, Options
-from .problems import PROBLEMS, Problem, describe
+from .problems import PROBLEMS, Problem, describe, given
 from .trials import Plan, run
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def sweep(
     latent_dims: Iterable[int],
     n_samples: int,
     n_supervised: int | Sequence[int] | None = None,
-    problems: str | Sequence[str] = ("unsupervised", "pseudo_supervised"),
+    problems: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] = (
+        "unsupervised",
+        "pseudo_supervised",
+    ),
     n_trials: int = 100,
     random_state: Any = None,
     ridge: float = 0.1,
@@ -69,7 +72,11 @@ def sweep(
     n_supervised : int or sequence of int, optional
         Number of samples paired with pseudo-latents, from 1 to ``n_samples`` (the default). The
         supervised problems see these pairs only; "unsupervised" sees all samples.
-    problems : str or sequence of str
+    problems : str, callable, or sequence of both
+        A callable is a problem of your own: it takes X (d, n_supervised) and Z (k, n_supervised),
+        a sample a column, which it must not change, and returns a generator (d, k). The result,
+        and a store, know it by its ``__name__``. The names are
+
         - "unsupervised": minimum of the Wasserstein distance to the sample covariance, which is
           PCA;
         - "pseudo_supervised": minimum-norm least squares ``X pinv(Z)``;
@@ -79,9 +86,9 @@ def sweep(
         - "reduced_rank": ``||X - G Z||`` over maps of at most ``rank``, the global minimum of a
           multilayer linear generator of that narrowest width;
         - "free_latents": ``||X_s - G Z_s||^2 + ||X_u - G Z_u||^2`` over G and the latents Z_u of
-          the unpaired samples, by alternation from entries N(0, 1/k). For k > ``n_supervised`` the
-          minimizers differ in ``w2``: the start selects one. It shows triple descent, with peaks
-          near ``n_supervised`` and at n;
+          the unpaired samples, by alternation from entries N(0, 1/k) in units of the data (their
+          root mean square). For k > ``n_supervised`` the minimizers differ in ``w2``: the start
+          selects one. It shows triple descent, with peaks near ``n_supervised`` and at n;
         - "lexicographic": as "free_latents" with free latents of unit variance, the pairs
           interpolated first, in closed form;
         - "penalized": ``weight ||X_s - G Z_s||^2 / n_supervised`` plus the squared Wasserstein
@@ -153,7 +160,8 @@ def sweep(
     ImportError, RuntimeError
         For ``device="cuda"`` without CuPy or without a device.
     ValueError, TypeError
-        For an argument out of its range, data that are not finite or constant, more samples than
+        For an argument out of its range, data that are not finite, constant, of extreme size or a
+        covariance (see `GaussianData`), a callable that returns no generator, more samples than
         the training pool holds, or a store made with other arguments, damaged or in use.
 
     See Also
@@ -224,16 +232,27 @@ def sweep(
     return _dataset(values, coords, plan, started)
 
 
-def _chosen(problems: str | Sequence[str]) -> tuple[Problem, ...]:
-    """Look problems up by name."""
-    names = (problems,) if isinstance(problems, str) else tuple(problems)
-    if not names:
+def _chosen(
+    problems: str | Callable[..., Any] | Sequence[str | Callable[..., Any]],
+) -> tuple[Problem, ...]:
+    """Look problems up by name, and take functions as problems of their own."""
+    wanted = (problems,) if isinstance(problems, str) or callable(problems) else tuple(problems)
+    if not wanted:
         raise ValueError(f"problems must name at least one of {', '.join(PROBLEMS)}, got none")
-    for name in names:
-        _validate.one_of(name, "problems", tuple(PROBLEMS))
+    known = tuple(PROBLEMS)
+    chosen = tuple(
+        given(one) if callable(one) else PROBLEMS[_validate.one_of(one, "problems", known)]
+        for one in wanted
+    )
+    names = tuple(problem.name for problem in chosen)
     if len(set(names)) < len(names):
         raise ValueError(f"problems must be distinct, got {names}")
-    return tuple(PROBLEMS[name] for name in names)
+    taken = [p.name for p in chosen if p.name in PROBLEMS and PROBLEMS[p.name] is not p]
+    if taken:
+        raise ValueError(
+            f"problems must not give functions the name of another problem, got {taken[0]!r}"
+        )
+    return chosen
 
 
 def _source(

@@ -235,7 +235,7 @@ def test_penalized_reaches_what_alternation_reaches(d, m, n, pairs):
     truth = trial.factor.T @ trial.factor
     same = 0
     for i, k in enumerate(ks):
-        g = trial.starts[:k].T / np.sqrt(k)
+        g = np.sqrt((trial.x**2).mean()) * trial.starts[:k].T / np.sqrt(k)
         g = naive.penalized(trial.x, trial.z[:k], pairs, g, sweeps=20000 // n)
         same += found[0, i] == pytest.approx(naive.w2(g, truth), rel=1e-3)
     # starts may end in different stationary points; nearly always they do not
@@ -252,7 +252,7 @@ def test_penalized_objective_is_never_above_the_oracle_of_200_sweeps(d, m, n, pa
         sample = trial.x @ trial.x.T / n
         # ||G||, ||S^(1/2) G||_* and the pair error decide; the columns of g are rotated
         ours = 10.0 * miss + naive.w2(axes.basis @ g, sample)
-        start = trial.starts[:k].T / np.sqrt(k)
+        start = np.sqrt((trial.x**2).mean()) * trial.starts[:k].T / np.sqrt(k)
         plain = naive.penalized(trial.x, trial.z[:k], pairs, start)
         theirs = naive.penalized_objective(trial.x, trial.z[:k], pairs, plain, 10.0)
         above.append(ours - theirs > 1e-6 * theirs + 1e-9)
@@ -292,7 +292,7 @@ def test_free_latents_follow_the_alternation(d, m, n, pairs):
     trial = draw(d, m, n, 3 * n, seed=d, max_iter=40, tol=0.0)
     truth = trial.factor.T @ trial.factor
     for k in (1, 2, pairs, pairs + 1, n - 1, n, n + 2, 3 * n):
-        start = trial.starts[:k].T / np.sqrt(k)
+        start = np.sqrt((trial.x**2).mean()) * trial.starts[:k].T / np.sqrt(k)
         found = semisupervised.free_latents(trial, np.array([k]), pairs)[:, 0]
         if pairs == n:
             continue

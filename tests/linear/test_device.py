@@ -240,7 +240,9 @@ def test_a_device_is_required(monkeypatch, available):
     if available:
         assert _arrays.require_device() is fake
         return
-    with pytest.raises(RuntimeError, match='no driver or no GPU; use device="cpu"') as info:
+    with pytest.raises(
+        RuntimeError, match='no driver or no GPU; pass NumPy arrays, or device="cpu"'
+    ) as info:
         _arrays.require_device()
     assert "\n" not in str(info.value)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,3 +232,113 @@ def test_unfinished_trials_are_visible_to_xarray(tmp_path):
     with xarray.open_zarr(path, consolidated=False) as opened:
         assert opened.w2.dims == ("problem", "n_supervised", "latent_dim", "trial")
         assert int(opened.finished.sum()) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["w2", "projection_error", "train_error", "gain", "converged", "n_iter"]
+)
+def test_a_trial_whose_chunk_was_lost_is_computed_again(tmp_path, name):
+    path = tmp_path / "sweep.zarr"
+    first = sweep(**SMALL, store=path)
+    (chunk,) = (path / name / "c").glob("*/*/*/2")
+    chunk.unlink()
+    seen = []
+    again = sweep(**SMALL, store=path, progress=lambda done, total: seen.append(done))
+    assert seen == [5]
+    xarray.testing.assert_equal(again, first)
+    seen.clear()
+    sweep(**SMALL, store=path, progress=lambda done, total: seen.append(done))
+    assert seen == []
+
+
+def test_a_damaged_chunk_is_named(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    (chunk,) = (path / "w2" / "c").glob("*/*/*/2")
+    chunk.write_bytes(b"no chunk")
+    with pytest.raises(ValueError, match=r"sweep\.zarr is damaged: w2 cannot be read"):
+        sweep(**SMALL, store=path)
+
+
+def _attributes(path, change):
+    text = json.loads((path / "zarr.json").read_text())
+    change(text["attributes"])
+    (path / "zarr.json").write_text(json.dumps(text))
+
+
+@pytest.mark.parametrize("identity", ["x", [1], 7, True])
+def test_a_store_without_arguments_is_damaged(tmp_path, identity):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    _attributes(path, lambda a: a.update(fastgen_sweep=identity))
+    with pytest.raises(ValueError, match=r"sweep\.zarr is damaged: its arguments cannot be read"):
+        sweep(**SMALL, store=path)
+
+
+@pytest.mark.parametrize("seed", [None, 3, "x", ["x", []], ["1"], ["1", ["y"]], [1, []]])
+def test_a_store_without_its_seed_is_damaged(tmp_path, seed):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    _attributes(path, lambda a: a["fastgen_sweep"].update(random_state=seed))
+    with pytest.raises(ValueError, match=r"sweep\.zarr is damaged: its seed cannot be read"):
+        sweep(**{**SMALL, "random_state": None}, store=path)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("finished", (3,)), ("w2", (1, 1, 20, 5))])
+def test_a_store_with_arrays_of_other_shapes_is_damaged(tmp_path, name, shape):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    zarr.open_array(path / name, mode="r+").resize(shape)
+    with pytest.raises(ValueError, match=rf"is damaged: {name} has shape"):
+        sweep(**SMALL, store=path)
+
+
+def test_a_store_without_an_array_is_damaged(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    shutil.rmtree(path / "gain")
+    with pytest.raises(ValueError, match="is damaged: gain cannot be read"):
+        sweep(**SMALL, store=path)
+    zarr.open_group(path / "gain", mode="w")
+    with pytest.raises(ValueError, match="is damaged: gain"):
+        sweep(**SMALL, store=path)
+
+
+def test_a_second_sweep_of_the_same_store_is_refused(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    refused = []
+
+    def intrude(done, total):
+        with pytest.raises(ValueError, match=f"is in use by process {os.getpid()}; wait") as info:
+            sweep(**SMALL, store=path)
+        refused.append(str(info.value))
+
+    result = sweep(**SMALL, store=path, progress=intrude)
+    assert len(refused) == 5
+    xarray.testing.assert_equal(result, sweep(**SMALL, store=path))
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep.zarr"]
+
+
+def test_two_processes_on_a_new_store(tmp_path):
+    """One of them makes it; the other is refused by name, or comes late and reads it."""
+    path = tmp_path / "sweep.zarr"
+    code = SCRIPT_OF_TWO.format(path=str(path))
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [run.communicate(timeout=300)[1] for run in runs]
+    codes = [run.returncode for run in runs]
+    assert 0 in codes
+    for code, text in zip(codes, told, strict=True):
+        assert code == 0 or ("ValueError: store" in text and "is in use by process" in text), text
+    expected = sweep(latent_dims=range(1, 30), n_samples=8, n_trials=50, random_state=0)
+    found = sweep(latent_dims=range(1, 30), n_samples=8, n_trials=50, random_state=0, store=path)
+    xarray.testing.assert_equal(found, expected)
+
+
+SCRIPT_OF_TWO = """
+from fastgen.linear import sweep
+sweep(latent_dims=range(1, 30), n_samples=8, n_trials=50, random_state=0, progress=False,
+      store={path!r})
+"""

@@ -69,7 +69,7 @@ class Batch:
     z : array (t, K, n)
         Pseudo-latents.
     starts : array (t, K, d) or None
-        What iterative problems start from; None where no problem is.
+        What iterative problems start from, in units of the data; None where no problem is.
     trace : array (t, 1)
         Total variances of the truths.
     ks : ndarray of int (n_k,)
@@ -119,6 +119,8 @@ class Batch:
             else xp.asarray(np.stack([draw[i][: ks[-1]] for draw in draws], dtype=np.float64))
             for i in (2, 3)
         )
+        if starts is not None:  # in units of the data
+            starts = starts * xp.sqrt((x**2).mean(axis=(1, 2)))[:, None, None]
         trace = (factor**2).sum(axis=(1, 2))[:, None]
         return cls(factor, x, z, starts, trace, ks, options, xp, engine, cell_memory)
 

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from .._sources import ArraySource, ModelSource, check_fraction
+from .._sources import (
+    COVARIANCE,
+    ArraySource,
+    ModelSource,
+    check_fraction,
+    check_size,
+    is_covariance,
+)
 from .._sources import make_source as make_host_source
 
 # Odd multipliers of the sums by which arrays are told apart.
@@ -46,6 +53,9 @@ class DeviceSource(ArraySource):
             raise ValueError(
                 f"data must vary, got {len(rows)} identical rows: the covariance is zero"
             )
+        check_size(float((rows.max(axis=0) - rows.min(axis=0)).max()), "data")
+        if is_covariance(rows, xp):
+            raise ValueError(COVARIANCE.format(len(rows)))
         self.xp = xp
         self._split(rows, population_fraction)
 

@@ -65,10 +65,13 @@ class Axes:
 
 
 def _start(trial: Trial, k: int) -> np.ndarray:
-    """First generator (d, k), entries N(0, 1/k), nested over k like the latents."""
+    """Return the first generator (d, k), nested over k like the latents.
+
+    Its entries are N(0, 1/k) in units of the data, so that what is generated has their size.
+    """
     if trial.starts is None:
         raise ValueError("a trial of an iterative problem must have starts, got None")
-    return trial.starts[:k].T / np.sqrt(k)
+    return trial.unit * trial.starts[:k].T / np.sqrt(k)
 
 
 def _collect(trial: Trial, cells: list[tuple]) -> np.ndarray:

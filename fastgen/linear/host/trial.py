@@ -48,6 +48,11 @@ class Trial:
         """Total variance of the truth."""
         return float((self.factor**2).sum())
 
+    @functools.cached_property
+    def unit(self) -> float:
+        """Root mean square of the data, in whose units an iterative problem starts."""
+        return float(np.sqrt((self.x**2).mean()))
+
     def frame(self, n_pairs: int) -> Frame:
         """Return the factorizations shared by all supervised problems on the first pairs."""
         key = "frame", n_pairs
