@@ -53,12 +53,15 @@ def compiled(x: torch.Tensor) -> bool:
 def posteriors(x: torch.Tensor, components: Components, eps: float) -> torch.Tensor:
     """Posteriors (B, K, P), with ``eps`` added to the variances."""
     weights, means, variances = components
-    if len(weights) == 1:
-        return torch.ones_like(x[:, :1])
     if compiled(x):
         arrays = (means.numpy(), (variances + eps).numpy(), weights.log().numpy())
-        return torch.from_numpy(dispatch.posteriors(x.numpy(), *arrays, torch.get_num_threads()))
-    return torch_posteriors(x, components, eps)
+        nu = torch.from_numpy(dispatch.posteriors(x.numpy(), *arrays, torch.get_num_threads()))
+    else:
+        nu = torch_posteriors(x, components, eps)
+    if len(weights) == 1:  # also where a channel is NaN
+        nu.zero_()
+        nu[:, 0] = 1
+    return nu
 
 
 def torch_posteriors(x: torch.Tensor, components: Components, eps: float) -> torch.Tensor:
@@ -136,7 +139,7 @@ def _single(x: torch.Tensor) -> Fit:
     count = wide.new_full((1,), x.shape[0] * x.shape[2])
     means, variances = wide.mean((0, 2))[None], wide.var((0, 2), correction=0)[None]
     components = Components(torch.ones_like(count), means, variances)
-    return Fit(components, torch.ones_like(x[:, :1]), count, count)
+    return Fit(components, posteriors(x, components, 0.0), count, count)
 
 
 def _steps(x: torch.Tensor, components: Components, eps: float, count: int) -> Fit:

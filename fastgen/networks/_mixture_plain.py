@@ -1,28 +1,25 @@
 """Mixture normalization in evaluation, from plain torch operations that others can read off.
 
 Tracing, export, compilation, scripting, functional transforms and forward derivatives see
-operations of torch only: not the compiled kernels, and no decision that depends on values.
+operations of torch only: not the compiled kernels, and no decision that depends on values. Annotations
+are not postponed here, as ``torch.jit.script`` reads them.
 """
 
-from __future__ import annotations
-
-from typing import Optional
-
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.autograd import forward_ad
 
 
 def evaluate(
-    x: Tensor,
-    weight: Optional[Tensor],  # noqa: UP045  (torch.jit.script reads these)
-    bias: Optional[Tensor],  # noqa: UP045
-    weights: Tensor,
-    means: Tensor,
-    variances: Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    weights: torch.Tensor,
+    means: torch.Tensor,
+    variances: torch.Tensor,
     n_components: int,
     eps: float,
-) -> Tensor:
+) -> torch.Tensor:
     """Normalize ``x`` (N, C, ...) by given components, ``weights`` (K,), ``means`` (K, C)."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     wide = x.to(dtype)
@@ -58,15 +55,25 @@ fx.wrap("evaluate_as_one_node")
 class Evaluation(nn.Module):
     """The layer in evaluation as ``torch.jit.script`` takes it."""
 
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
-        for name in ("running_weights", "running_means", "running_vars"):
-            self.register_buffer(name, getattr(layer, name))
-        self.n_components: int = layer.n_components  # type: ignore[assignment]
-        self.eps: float = layer.eps  # type: ignore[assignment]
+    running_weights: torch.Tensor
+    running_means: torch.Tensor
+    running_vars: torch.Tensor
 
-    def forward(self, input: Tensor) -> Tensor:
+    def __init__(
+        self,
+        affine: tuple[nn.Parameter | None, nn.Parameter | None],
+        running: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.weight, self.bias = affine
+        names = ("running_weights", "running_means", "running_vars")
+        for name, value in zip(names, running, strict=True):
+            self.register_buffer(name, value)
+        self.n_components = len(running[0])
+        self.eps = eps
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize a batch by the running components."""
         return evaluate(
             input,
@@ -80,7 +87,7 @@ class Evaluation(nn.Module):
         )
 
 
-def reader(x: Tensor) -> str | None:
+def reader(x: torch.Tensor) -> str | None:
     """Name who reads operations off instead of running them, None for a plain call."""
     if torch.jit.is_tracing():
         return "torch.jit.trace"
@@ -90,19 +97,19 @@ def reader(x: Tensor) -> str | None:
         return "torch.fx"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "torch.func"
-    if type(x) not in (Tensor, nn.Parameter):
+    if type(x) not in (torch.Tensor, nn.Parameter):
         return "a subclass of torch.Tensor"
     if x.device.type == "meta":
         return "the meta device"
     return "forward derivatives" if has_tangent(x) else None
 
 
-def has_tangent(x: Tensor) -> bool:
+def has_tangent(x: torch.Tensor) -> bool:
     """Whether ``x`` carries a forward derivative."""
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 
-def batched(x: Tensor) -> bool:
+def batched(x: torch.Tensor) -> bool:
     """Whether ``x`` stands for many tensors, as gradients do in ``is_grads_batched``."""
     return torch._C._functorch.is_functorch_wrapped_tensor(
         x

@@ -99,8 +99,8 @@ class _Normalize(torch.autograd.Function):
             with torch.enable_grad():
                 out = torch_normalize(x, weight, bias, nu, components, counts, ctx.eps)
             found = iter(torch.autograd.grad(out, inputs, gradient, create_graph=graph))
-            wanted = [next(found) if need else None for need in ctx.needs_input_grad[:3]]
-            return (*wanted, *[None] * 6)
+            each = [next(found) if need else None for need in ctx.needs_input_grad[:3]]
+            return (*each, *[None] * 6)
         threads = torch.get_num_threads()
         gradient = gradient.contiguous()
         sums = dispatch.gradient_sums(
@@ -150,7 +150,7 @@ def _add_through_posteriors(
         ((x - mean[:, None]) * gradient * scale[:, None]).sum(1)
         for mean, scale in zip(means, scales, strict=True)
     ]
-    parts = torch.stack(sums, 1)
+    parts, nu = torch.stack(sums, 1), nu[:, : len(weights)]
     parts = nu * (parts - (nu * parts).sum(1, keepdim=True))
     for k, (mean, precision) in enumerate(zip(means, precisions, strict=True)):
         out -= parts[:, k, None] * (x - mean[:, None]) * precision[:, None]
@@ -171,3 +171,18 @@ def _affine(
         ones if weight is None else weight.detach().double(),
         0 * ones if bias is None else bias.detach().double(),
     )
+
+
+class GradientLike(torch.autograd.Function):
+    """The tensor itself, whose gradient gets a memory format."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
+        ctx.layout = layout
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        if not batched(gradient):
+            gradient = gradient.contiguous(memory_format=ctx.layout)
+        return gradient, None

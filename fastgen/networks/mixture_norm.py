@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.autograd import forward_ad
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 
 from .. import _validate
 from . import _mixture_fit, _mixture_plain
 from ._mixture_fit import Components, Fit
-from ._mixture_transform import normalize
+from ._mixture_transform import GradientLike, normalize
 
 
 class _MixtureNorm(_BatchNorm):
@@ -122,9 +122,8 @@ class _MixtureNorm(_BatchNorm):
     def _normalize(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize a batch that holds something, by compiled kernels where they take it."""
         kept = _memory_format(input)
-        if kept is not None and input.requires_grad:
-            input = input.view_as(input)
-            input.register_hook(lambda gradient: gradient.contiguous(memory_format=kept))
+        if kept is not None and input.requires_grad and not _mixture_plain.has_tangent(input):
+            input = GradientLike.apply(input, kept)
         wide = input.to(torch.float64 if input.dtype == torch.float64 else torch.float32)
         # Kernels read (B, C, P); rows of a table are positions of one image.
         x = (wide.t()[None] if wide.ndim == 2 else wide.flatten(2)).contiguous()
@@ -158,12 +157,13 @@ class _MixtureNorm(_BatchNorm):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Return what ``torch.jit.script`` compiles: the layer in evaluation."""
-        if self._uses_batch():
+        running = self._buffers_of_components()
+        if self.training or running is None:
             raise RuntimeError(
                 f"{type(self).__name__} can be scripted in evaluation only, with running "
                 "components; call eval() on the network first"
             )
-        return _mixture_plain.Evaluation(self)
+        return _mixture_plain.Evaluation((self.weight, self.bias), running, self.eps)
 
     def _check(self, input: torch.Tensor) -> None:
         name = type(self).__name__
@@ -302,7 +302,7 @@ class MixtureNorm1d(_MixtureNorm):
         Keep components for evaluation. Without them every batch is fitted from seeds, also in
         evaluation.
     device, dtype
-        Of parameters and buffers.
+        Where parameters and buffers are, and their type.
     em_steps : int, default 2
         Steps of expectation maximisation on the whole batch, from the running components.
     start_steps : int, default 20
@@ -311,6 +311,8 @@ class MixtureNorm1d(_MixtureNorm):
         Lloyd steps), drawn from torch's random numbers.
     fit_size : int or None, default 8192
         Random positions on which seeds and ``start_steps`` work; None for all.
+    bias : bool, default True
+        Learn ``bias`` where ``affine``, as in BatchNorm.
 
     Attributes
     ----------
@@ -323,9 +325,11 @@ class MixtureNorm1d(_MixtureNorm):
     ------
     ValueError
         In the forward pass, for a wrong shape, and in training for fewer than 2 K positions (for
-        K = 1 BatchNorm's own limit).
+        K = 1 BatchNorm's own limit) but more than none.
     TypeError
         For input that is not floating-point.
+    RuntimeError
+        For tracing, export and functional transforms in training.
 
     See Also
     --------
@@ -336,20 +340,27 @@ class MixtureNorm1d(_MixtureNorm):
     M. M. Kalayeh and M. Shah, "Training Faster by Separating Modes of Variation in
     Batch-Normalized Models", IEEE TPAMI 2019, arXiv:1806.02892: the transform, their Fisher vector
     of a mixture. What their text leaves open is decided here: posteriors and weights are constants
-    for the gradient, which passes through :math:`x - m_k` and the variances; the fit continues from
-    the running components.
+    for the gradient in training, which passes through :math:`x - m_k` and the variances; the fit
+    continues from the running components.
 
     **Running components.** The components of a batch are assigned to them by the smallest sum of
     squared 2-Wasserstein distances, then averaged with ``momentum``; variances without bias. A
     component without positions (for want of distinct vectors) has weight 0 and keeps its place. The
     first batch replaces the initial values; BatchNorm's average with them, also for K = 1. In
-    evaluation posteriors and statistics come from the running components, so one sample is enough.
-    A batch that is not finite gives NaN, as in BatchNorm, but leaves the components as they are.
+    evaluation posteriors and statistics come from the running components, so one sample is enough,
+    and gradients are those of all that is computed. A batch that is not finite gives NaN (with one
+    component in the channels that are not finite), as in BatchNorm, but leaves the components as
+    they are. An empty batch gives an empty one.
 
     **State dict.** As BatchNorm's, with the names above. A BatchNorm checkpoint loads: all
     components take its statistics and ``weight`` is divided by :math:`\sqrt K`, so that evaluation
     gives the same output; the first training batch then separates them. Another number of
     components is refused as a size mismatch.
+
+    **Tracing, export, compilation.** In evaluation ``torch.jit.trace`` and ``script``,
+    ``torch.export``, ONNX, ``torch.compile``, ``torch.fx`` and the transforms of ``torch.func`` see
+    plain torch operations. In training ``torch.compile`` breaks the graph at the layer, forward
+    derivatives pass, and the others are refused: what they would record is the fit of one batch.
 
     **Several processes.** As with BatchNorm, ``DistributedDataParallel`` broadcasts the buffers of
     rank 0; each rank fits and normalizes its own batch.
@@ -378,19 +389,19 @@ class MixtureNorm1d(_MixtureNorm):
 class MixtureNorm2d(_MixtureNorm):
     """Mixture normalization of (N, C, H, W): a drop-in for ``BatchNorm2d``.
 
-    The N H W positions are the vectors, in R^C. Everything else is as in :class:`MixtureNorm1d`.
+    The N H W positions are the vectors, in R^C. Everything else is as in `MixtureNorm1d`.
 
     Parameters
     ----------
     num_features, n_components, eps, momentum, affine, track_running_stats, device, dtype
-        See :class:`MixtureNorm1d`.
-    em_steps, start_steps, fit_size
-        See :class:`MixtureNorm1d`.
+        See `MixtureNorm1d`.
+    em_steps, start_steps, fit_size, bias
+        See `MixtureNorm1d`.
 
     Raises
     ------
     ValueError, TypeError
-        See :class:`MixtureNorm1d`.
+        See `MixtureNorm1d`.
 
     Examples
     --------
@@ -425,11 +436,12 @@ def convert_batchnorm(
     module : nn.Module
         Changed in place, unless it is itself a BatchNorm.
     n_components : int, default 3
+        Components of each new layer.
     layers : iterable of str or int, or callable, optional
         Which layers: names as in ``module.named_modules()``; indices among its BatchNorm layers in
         that order, negative ones from the end; or a predicate of name and layer. All by default.
     **options
-        ``em_steps``, ``start_steps`` and ``fit_size`` of :class:`MixtureNorm1d`.
+        ``em_steps``, ``start_steps`` and ``fit_size`` of `MixtureNorm1d`.
 
     Returns
     -------
@@ -439,7 +451,8 @@ def convert_batchnorm(
     Raises
     ------
     ValueError
-        For a name or index that is no BatchNorm layer, or when nothing is selected.
+        For a name or index that is no BatchNorm layer, or when nothing is selected. The message
+        names ``SyncBatchNorm``, ``BatchNorm3d`` and other layers that cannot be converted.
     TypeError
         For a selection of another type.
 
@@ -459,8 +472,12 @@ def convert_batchnorm(
     >>> convert_batchnorm(net, 2, layers=["1"])[1]
     MixtureNorm2d(8, n_components=2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
     """
-    found = {name: layer for name, layer in module.named_modules() if type(layer) in _TWINS}
-    chosen = _select(found, layers)
+    found = {
+        name: layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, _BatchNorm) and type(layer) in _TWINS
+    }
+    chosen = _select(found, layers, _others(module))
     twins = {found[name]: _twin(found[name], n_components, options) for name in chosen}
     if module in twins:
         return twins[module]
@@ -471,7 +488,25 @@ def convert_batchnorm(
     return module
 
 
-def _select(found: dict[str, nn.Module], layers: Any) -> list[str]:
+def _others(module: nn.Module) -> list[str]:
+    """Name the normalization layers that have no twin, and what to do about each kind."""
+    advice = {
+        nn.SyncBatchNorm: "convert before torch.nn.SyncBatchNorm.convert_sync_batchnorm",
+        nn.BatchNorm3d: "there is no MixtureNorm3d",
+        _MixtureNorm: "already converted",
+        _LazyNormBase: "run a batch through the network first",
+    }
+    told = []
+    for name, layer in module.named_modules():
+        if type(layer) in _TWINS:
+            continue
+        kind = next((kind for kind in advice if isinstance(layer, kind)), None)
+        if kind is not None:
+            told.append(f"{name or 'the module'}: {type(layer).__name__} ({advice[kind]})")
+    return told
+
+
+def _select(found: dict[str, _BatchNorm], layers: Any, others: list[str]) -> list[str]:
     """Names of the chosen layers among those found."""
     names = list(found)
     if layers is None:
@@ -489,6 +524,7 @@ def _select(found: dict[str, nn.Module], layers: Any) -> list[str]:
         raise ValueError(
             f"layers selects none of the {len(names)} BatchNorm1d and BatchNorm2d layers of the "
             f"module; they are {names}"
+            + (f"; it also has {', '.join(others[:8])}" if others else "")
         )
     return chosen
 
