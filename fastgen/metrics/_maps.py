@@ -120,7 +120,7 @@ def apply(x, plan, first, second, *, uniform: np.ndarray | None = None) -> np.nd
 
 @dataclasses.dataclass(frozen=True)
 class Barycenter:
-    """A barycenter of centred Gaussians, its cost, and whether the iteration converged."""
+    """A barycenter of centered Gaussians, its cost, and whether the iteration converged."""
 
     covariance: np.ndarray
     cost: float
@@ -129,7 +129,7 @@ class Barycenter:
 
 
 def barycenter(roots: list[Root], weights: np.ndarray, tol: float, max_iter: int) -> Barycenter:
-    """Wasserstein barycenter of centred Gaussians, with its weighted squared distance to them.
+    """Wasserstein barycenter of centered Gaussians, with its weighted squared distance to them.
 
     S <- S^{-1/2} (sum_j w_j (S^{1/2} C_j S^{1/2})^{1/2})^2 S^{-1/2} (Alvarez-Esteban, del Barrio,
     Cuesta-Albertos and Matran, J. Math. Anal. Appl. 441, 2016), whose fixed point is that of

@@ -124,6 +124,19 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["stats.npz"]
 
 
+def test_raw_moments_of_a_constant_feature_are_taken(tmp_path):
+    """Sums of squares less the square of the mean leave its variance a little below zero."""
+    X = np.random.default_rng(0).standard_normal((500, 6))
+    X[:, 5] = 0.1
+    mu = X.mean(0)
+    raw = X.T @ X / 500 - np.outer(mu, mu)
+    assert raw.diagonal().min() < 0
+    np.savez(tmp_path / "raw.npz", mu=mu, sigma=raw)
+    found = FeatureStatistics.load(tmp_path / "raw.npz")
+    exact = FeatureStatistics.from_moments(500, mu, np.cov(X.T, ddof=0) * 499)
+    assert 0 <= fid(found, exact) < 1e-12
+
+
 def sigma(**changes):
     found = {"mu": np.zeros(3), "sigma": np.eye(3), **changes}
     return {name: value for name, value in found.items() if value is not None}

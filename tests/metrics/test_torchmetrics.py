@@ -147,6 +147,44 @@ def test_without_torchmetrics():
 
 
 # A file of its own: the processes import what they run.
+class Network(torch.nn.Module):
+    def forward(self, images):
+        return images.flatten(1)
+
+
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 255, (30, 1, 2, 3), dtype=torch.uint8, generator=generator)
+
+
+def test_what_the_wrappers_of_torchmetrics_ask_for():
+    from torchmetrics.wrappers import FeatureShare
+
+    calls = []
+    network = Network()
+    network.register_forward_hook(lambda *args: calls.append(1))
+    shared = FeatureShare({"a": FID(6, feature=network), "b": FID(6, feature=network)})
+    real, fake = images(), images().flip(0) // 2
+    shared.update(imgs=real, real=True)
+    assert len(calls) == 1
+    shared.update(imgs=fake, real=False)
+    expected = fid(*(x.flatten(1).double().numpy() / 255 for x in (real, fake)))
+    for value in shared.compute().values():
+        assert float(value) == pytest.approx(expected, rel=1e-6)
+
+
+def test_plot_and_forward_while_synced():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    metric = fed(FID(3), *sets())
+    figure, axes = metric.plot()
+    assert axes.figure is figure
+    metric.sync(dist_sync_fn=lambda x, group=None: [x, x], distributed_available=lambda: True)
+    with pytest.raises(Exception, match="must not be synced"):
+        metric(torch.zeros(4, 3), real=True)
+
+
 SCRIPT = """
 import json, sys
 import torch.multiprocessing as multiprocessing
