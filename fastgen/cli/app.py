@@ -9,6 +9,7 @@ import typer
 from .. import _show_versions
 from .._version import __version__
 from .cluster import cluster
+from .compile import compile_kernels
 from .errors import reported
 from .goof import goof
 from .metrics import fid, wam
@@ -61,3 +62,4 @@ app.command()(cluster)
 app.command()(fid)
 app.command()(wam)
 app.command()(goof)
+app.command("compile")(compile_kernels)
