@@ -9,6 +9,7 @@ import typer
 from .. import _show_versions
 from .._version import __version__
 from .cluster import cluster
+from .compile import compile_kernels
 from .errors import reported
 from .fid import fid
 from .goof import goof
@@ -63,3 +64,6 @@ app.command(short_help="Cluster the rows of a table.")(cluster)
 app.command(short_help="Frechet distance (FID) between two sets of features.")(fid)
 app.command(short_help="Distance between Gaussian mixtures of two sets (WaM).")(wam)
 app.command(short_help="Distance from images to what a generator can produce.")(goof)
+app.command("compile", short_help="Prepare the kernels ahead of the first computation.")(
+    compile_kernels
+)

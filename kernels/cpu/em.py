@@ -127,7 +127,7 @@ def full_densities(rows, order, means, packed, constants, likely, cutoff, tile, 
         out = np.full((n_components, size), -np.inf)
         for others in range(2):
             for k in range(n_components):
-                live = 0
+                live = size - size  # not the literal zero, which would be compiled apart
                 for i in range(size):
                     if (likely[index[i]] != k) == (others == 1):
                         chosen[live] = i

@@ -21,8 +21,8 @@ _TINY = 1e-30
 
 @kernel(fastmath={"reassoc", "contract"})
 def _dot(a, b):
-    total = a.dtype.type(0)
-    for i in range(a.size):
+    total = a[0] * b[0]
+    for i in range(1, a.size):
         total += a[i] * b[i]
     return total
 
@@ -35,8 +35,9 @@ def _store(move, change, s, y, rho, head, gamma, p):
     if not inner > CURVATURE * np.sqrt(_dot(move, move) * squares):
         return
     at = head[p]
-    s[p, at] = move
-    y[p, at] = change
+    for i in range(move.size):
+        s[p, at, i] = move[i]
+        y[p, at, i] = change[i]
     rho[p, at] = 1 / inner
     gamma[p] = inner / squares
     head[p] = (at + 1) % rho.shape[1]
@@ -85,16 +86,21 @@ def take_steps(
     outcome : int8 array (P,)
         REJECTED, MOVED, RESTARTED (length exhausted, memory cleared) or STUCK (and it was empty).
     """
+    move = np.empty_like(z[0])
+    change = np.empty_like(z[0])
     for p in range(z.shape[0]):
-        move = trial[p] - z[p]
+        for i in range(move.size):
+            move[i] = trial[p, i] - z[p, i]
+            change[i] = trial_slope[p, i] - slope[p, i]
         promised = 2 * _dot(slope[p], move)
         old, new = value[p], trial_value[p]
         if new < old and new <= old + ARMIJO * min(promised, 0.0):
-            _store(move, trial_slope[p] - slope[p], s, y, rho, head, gamma, p)
+            _store(move, change, s, y, rho, head, gamma, p)
             weak[p] = weak[p] + 1 if old - new < tol * old else 0
-            z[p] = trial[p]
+            for i in range(move.size):
+                z[p, i] = trial[p, i]
+                slope[p, i] = trial_slope[p, i]
             value[p] = new
-            slope[p] = trial_slope[p]
             length[p] = 1
             outcome[p] = MOVED
             continue
@@ -104,8 +110,11 @@ def take_steps(
         length[p] *= shorter
         outcome[p] = REJECTED
         if length[p] < SHORTEST:
-            outcome[p] = RESTARTED if rho[p].any() else STUCK
-            rho[p] = 0
+            outcome[p] = STUCK
+            for i in range(rho.shape[1]):
+                if rho[p, i] != 0:
+                    outcome[p] = RESTARTED
+                rho[p, i] = 0
             gamma[p] = 1
             length[p] = 1
 

@@ -73,8 +73,9 @@ def _begin(scores, x, pool, first, distances, indices):
         stop = min(start + _RUN, scores.size)
         if -_largest(scores, start, stop) < low[-1]:
             for j in range(start, stop):
-                if -scores[j] < low[-1]:
-                    _insert(-scores[j], j, low, where)
+                score = np.float64(-scores[j])
+                if score < low[-1]:
+                    _insert(score, j, low, where)
     for j in where:
         _insert(_squared_distance(x, pool[j]), first + j, distances, indices)
 
@@ -124,7 +125,10 @@ def select_rows(scores, bounds, unit, x, pool, first, distances, indices):
             for j in range(start, stop):
                 if row[j] >= need:
                     index = first + j
-                    if (indices[i] == index).any():
+                    known = False
+                    for taken in indices[i]:
+                        known = known or taken == index
+                    if known:
                         continue
                     evaluated += 1
                     distance = _squared_distance(x[i], pool[j])

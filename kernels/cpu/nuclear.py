@@ -17,21 +17,21 @@ from .simd import LANES, load, splat, store
 
 @kernel
 def _normalise(a, out, norm):
-    """Copy to ``out`` every matrix over its Frobenius norm, kept in ``norm[0]`` (zero stays zero).
+    """Copy to ``out`` every matrix over its Frobenius norm, kept in ``norm`` (zero stays zero).
 
-    ``norm`` is (2, 8); its second row is overwritten.
+    ``norm`` is (16,); its second half is overwritten.
     """
     rows, cols, _ = a.shape
     for v in range(LANES):
-        norm[0, v] = 0
+        norm[v] = 0
     for i in range(rows):
         for j in range(cols):
             for v in range(LANES):
                 x = abs(a[i, j, v])
                 # written so that NaN passes through
-                norm[0, v] = norm[0, v] if x <= norm[0, v] else x
+                norm[v] = norm[v] if x <= norm[v] else x
     for v in range(LANES):
-        norm[1, v] = 1 / norm[0, v] if norm[0, v] != 0 else 0
+        norm[LANES + v] = 1 / norm[v] if norm[v] != 0 else 0
     size = load(norm, LANES)
     total = splat(a, 0)
     for i in range(rows):
@@ -41,9 +41,9 @@ def _normalise(a, out, norm):
             total = total + x * x
     store(norm, LANES, total)
     for v in range(LANES):
-        root = np.sqrt(norm[1, v])
-        norm[0, v] *= root
-        norm[1, v] = 1 / root if root != 0 else 0
+        root = np.sqrt(norm[LANES + v])
+        norm[v] *= root
+        norm[LANES + v] = 1 / root if root != 0 else 0
     size = load(norm, LANES)
     for i in range(rows):
         for j in range(cols):
@@ -169,8 +169,8 @@ def _bidiagonalise(a, cols, s, u, w, y, diag, upper):
 
 
 @kernel
-def _sum_of_roots(diag, upper, gamma, omega, norm, out):
-    """Quadrature of tr sqrt(B^T B) times ``norm[0]``, for bidiagonals given by squared entries."""
+def _sum_of_roots(diag, upper, gamma, omega, norm, g, out):
+    """Write ``norm`` times tr sqrt(B^T B) to ``out[g]``; bidiagonals by their squared entries."""
     cols = diag.shape[0]
     one = splat(diag, 1)
     zero = splat(diag, 0)
@@ -196,7 +196,9 @@ def _sum_of_roots(diag, upper, gamma, omega, norm, out):
             s0 = c0 + e * s0
             s1 = c1 + e * s1
         result = result + splat(diag, omega[j]) * total0 + splat(diag, omega[j + 1]) * total1
-    store(out, 0, result * load(norm, 0))
+    store(out, g * LANES, result)
+    for v in range(LANES):
+        out[g, v] *= norm[v]
 
 
 def nuclear_norms(stack, gamma, omega, out):
@@ -216,8 +218,8 @@ def nuclear_norms(stack, gamma, omega, out):
     dtype = stack.dtype
     work, u = np.empty((rows, pitch, LANES), dtype), np.empty((rows, LANES), dtype)
     w, y, diag, upper = np.empty((4, cols, LANES), dtype)
-    scratch, norm = np.empty((6, LANES), dtype), np.empty((2, LANES), dtype)
+    scratch, norm = np.empty((6, LANES), dtype), np.empty(2 * LANES, dtype)
     for g in range(groups):
         _normalise(stack[g], work, norm)
         _bidiagonalise(work, cols, scratch, u, w, y, diag, upper)
-        _sum_of_roots(diag, upper, gamma, omega, norm, out[g])
+        _sum_of_roots(diag, upper, gamma, omega, norm, g, out)

@@ -396,7 +396,8 @@ def posteriors(logs, index, log_weights, out, rows):
     n, n_components = out.shape
     total = np.empty(n_components)
     for i in range(n):
-        total[:] = log_weights
+        for j in range(n_components):
+            total[j] = log_weights[j]
         for c in range(index.shape[1]):
             u = index[i, c]
             for j in range(n_components):

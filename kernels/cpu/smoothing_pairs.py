@@ -139,7 +139,8 @@ def pair_sums(values, starts, weights, bandwidths, out):
         pitch = points.size + LANES
         turned, sums = np.zeros(n_components * pitch), np.zeros(n_components * pitch)
         for j in range(n_components):
-            turned[j * pitch : j * pitch + points.size] = weights[start:stop, j]
+            for u in range(points.size):
+                turned[j * pitch + u] = weights[start + u, j]
         shared = (widths == widths[0]).all()
         for u in range(0, points.size, _ROWS):
             rows = min(_ROWS, points.size - u)
@@ -157,4 +158,5 @@ def pair_sums(values, starts, weights, bandwidths, out):
                     for j in range(lead, n_components if shared else lead + 1):
                         _both_sides(kernel, size, u, first, j * pitch, turned, sums, lanes)
         for j in range(n_components):
-            out[start:stop, j] = sums[j * pitch : j * pitch + points.size]
+            for u in range(points.size):
+                out[start + u, j] = sums[j * pitch + u]
