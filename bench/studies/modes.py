@@ -1,11 +1,12 @@
 """Mode coverage of small GANs: BourGAN on a grid and a ring, a rare mode by multiplicative weights.
 
-Plain MLP GANs with the constants of the authors' codes; every run is one process and one thread.
+Plain MLP GANs with the constants of the authors' codes, on one thread. Runs that share a shape are
+one computation with stacked weights; they do not influence each other.
 
     python bench/studies/modes.py [--seeds 3] [--quick] [--store FILE] [--out FILE]
 
-Every finished run is kept in the store (JSON lines); an interrupted study goes on from there. On a
-core of its own a run takes about half a minute, the study a quarter of an hour.
+Finished runs are kept in the store (JSON lines); an interrupted study goes on from there. It takes
+about a quarter of an hour on a core of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from report import environment_lines, write
 from fastgen.modes import (
     BourgainEmbedding,
     LatentMixture,
-    ModeData,
     MultiplicativeWeights,
     grid,
     mode_report,
@@ -40,6 +40,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "modes.md"
 MODELS = ("GAN", "Bourgain latents, no penalty", "BourGAN")
 BATCH, PENALTY, PLAIN_DIM = 128, 0.1, 25
 SAMPLES = 10_240
+FIGURES = ("touched", "filled", "low_quality", "total_variation", "wasserstein", "energy_distance")
 # The data of the rare mode: a square, and few points about (4, 4).
 BOX, RARE, CENTER, WITHIN = 10_000, 50, 4.0, 0.5
 
@@ -55,150 +56,210 @@ class Size(NamedTuple):
 FULL, QUICK = Size(5000, 12, 4000), Size(200, 2, 200)
 
 
-def mlp(widths: list[int], activation: nn.Module) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in itertools.pairwise(widths):
-        layers += [nn.Linear(a, b), activation]
-    return nn.Sequential(*layers[:-1])
+class Networks(nn.Module):
+    """Multilayer perceptrons of one shape, each with weights of its own, in one computation."""
+
+    def __init__(self, members: int, widths: list[int], slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for a, b in itertools.pairwise(widths):  # as nn.Linear starts
+            for store, shape in ((self.weights, (members, a, b)), (self.biases, (members, 1, b))):
+                store.append(torch.empty(shape).uniform_(-(a**-0.5), a**-0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if layer < last:
+                x = nn.functional.leaky_relu(x, self.slope)
+        return x
 
 
 def log_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return (x - y).square().sum(1).clamp_min(1e-24).log() / 2
+    return (x - y).square().sum(2).clamp_min(1e-24).log() / 2
 
 
-def train(generator, discriminator, rows, latents, n_iterations, *, penalty=0.0, scale=1.0):
+def mean(losses: torch.Tensor) -> torch.Tensor:
+    """Mean over each member's batch, added over members: their gradients do not mix."""
+    return losses.flatten(1).mean(1).sum()
+
+
+def train(generator, discriminator, rows, latents, n_iterations, *, penalty=0.0, log_scale=None):
     """One step of each network by turns, non-saturating losses on logits."""
-    options = {"lr": 1e-3, "betas": (0.5, 0.999)}
+    options = {"lr": 1e-3, "betas": (0.5, 0.999), "fused": True}
     ascend = torch.optim.Adam(discriminator.parameters(), **options)
     descend = torch.optim.Adam(generator.parameters(), **options)
     softplus = nn.functional.softplus
     for _ in range(n_iterations):
         with torch.no_grad():
-            made = generator(latents())
-        loss = softplus(-discriminator(rows())).mean() + softplus(discriminator(made)).mean()
+            made = generator(latents(BATCH))
+        loss = mean(softplus(-discriminator(rows(BATCH)))) + mean(softplus(discriminator(made)))
         ascend.zero_grad(set_to_none=True)
         loss.backward()
         ascend.step()
-        z = latents()
+        z = latents(BATCH)
         made = generator(z)
-        loss = softplus(-discriminator(made)).mean()
+        loss = mean(softplus(-discriminator(made)))
         if penalty:
-            other = latents()
-            gap = log_distances(made, generator(other)) - log_distances(z, other) - np.log(scale)
-            loss = loss + penalty * gap.square().mean()
+            other = latents(BATCH)
+            gap = log_distances(made, generator(other)) - log_distances(z, other) - log_scale
+            loss = loss + penalty * mean(gap.square())
         descend.zero_grad(set_to_none=True)
         loss.backward()
         descend.step()
 
 
-def drawn(rows: torch.Tensor, count: int = BATCH):
-    return rows[torch.randint(len(rows), (count,))]
+def stacked(arrays: list[np.ndarray]) -> torch.Tensor:
+    """One float32 tensor (members, rows, columns), short members padded."""
+    most = max(map(len, arrays))
+    padded = [np.pad(array, [(0, most - len(array)), (0, 0)]) for array in arrays]
+    return torch.from_numpy(np.stack(padded)).float()
 
 
-def bourgan(data: ModeData, model: str, seed: int, size: Size) -> dict:
-    """Train one model on one data set and report on its samples."""
-    torch.manual_seed(seed)
-    rows = torch.from_numpy(data.X).float()
-    scale, dim = 1.0, PLAIN_DIM
-    if model != "GAN":
-        fit = BourgainEmbedding("official", random_state=seed).fit(data.X)
-        prior, rng = LatentMixture(fit), np.random.default_rng(seed)
-        scale, dim = fit.scale_, prior.latent_dim
+def uniform_draws(arrays: list[np.ndarray]):
+    """Return ``draw(count)``: rows of each array with replacement, (members, count, columns)."""
+    rows, counts = stacked(arrays), torch.tensor([[len(array)] for array in arrays])
+    member = torch.arange(len(arrays))[:, None]
 
-    def latents(count: int = BATCH) -> torch.Tensor:
-        if model == "GAN":
-            return torch.randn(count, dim)
-        return torch.from_numpy(prior(count, rng)).float()
+    def draw(count: int) -> torch.Tensor:
+        at = (torch.rand(len(arrays), count, dtype=torch.float64) * counts).long()
+        return rows[member, at]
 
-    leaky = nn.LeakyReLU(0.1)
-    generator = mlp([dim, 128, 128, 2], leaky)
-    discriminator = mlp([2, 128, 128, 1], leaky)
+    return draw
+
+
+def bourgan(model: str, n_seeds: int, size: Size) -> dict[str, dict]:
+    """Train one model on both data sets, all seeds together, and report on its samples."""
+    torch.manual_seed(MODELS.index(model))
+    seeds = range(n_seeds)
+    data = {("grid", seed): grid(random_state=seed) for seed in seeds}
+    data |= {("ring", seed): ring(n_per_mode=150, random_state=seed) for seed in seeds}
+    members = len(data)
+    scales = np.ones(members)
+    if model == "GAN":
+        dim = PLAIN_DIM
+
+        def latents(count: int) -> torch.Tensor:
+            return torch.randn(members, count, PLAIN_DIM)
+    else:
+        fits = [
+            BourgainEmbedding("official", random_state=seed).fit(part.X)
+            for (_, seed), part in data.items()
+        ]
+        scales = np.array([fit.scale_ for fit in fits])
+        mixtures = [LatentMixture(fit) for fit in fits]
+        dim, noise = mixtures[0].latent_dim, mixtures[0].noise
+        centers = uniform_draws([mixture.centers for mixture in mixtures])
+
+        def latents(count: int) -> torch.Tensor:
+            picked = centers(count)
+            return picked + noise * torch.randn_like(picked)
+
+    generator = Networks(members, [dim, 128, 128, 2], 0.1)
+    discriminator = Networks(members, [2, 128, 128, 1], 0.1)
     started = time.process_time()
     train(
         generator,
         discriminator,
-        lambda: drawn(rows),
+        uniform_draws([part.X for part in data.values()]),
         latents,
         size.iterations,
         penalty=PENALTY if model == "BourGAN" else 0.0,
-        scale=scale,
+        log_scale=torch.from_numpy(np.log(scales)).float()[:, None],
     )
-    seconds = time.process_time() - started
+    seconds = (time.process_time() - started) / members
     with torch.no_grad():
-        samples = generator(latents(SAMPLES)).numpy()
-    report = mode_report(
-        samples, data.centers, data.scale, reference=data.X, max_compared=1250, random_state=seed
-    )
-    kept = ("touched", "filled", "low_quality", "total_variation", "wasserstein", "energy_distance")
-    figures = report.to_dict()
-    return {
-        **{name: figures[name] for name in kept},
-        "scale": scale,
-        "seconds": seconds,
-        "samples": samples[:1000].round(3).tolist(),
-    }
+        made = generator(latents(SAMPLES)).numpy()
+    found = {}
+    for ((name, seed), part), samples, scale in zip(data.items(), made, scales, strict=True):
+        report = mode_report(
+            samples,
+            part.centers,
+            part.scale,
+            reference=part.X,
+            max_compared=1200,
+            random_state=seed,
+        )
+        figures = report.to_dict()
+        found[f"{name}/{model}/{seed}"] = {
+            **{figure: figures[figure] for figure in FIGURES},
+            "scale": scale,
+            "seconds": seconds,
+            "samples": samples[:1000].round(3).tolist(),
+        }
+    return found
 
 
-def rare_mode(rule: str, seed: int, size: Size) -> dict:
-    """Rounds of GANs on a square and a rare mode; the naive rule never changes the weights."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    box = rng.uniform(-1, 1, (BOX, 2))
-    X = np.concatenate([box, CENTER + 0.05 * rng.standard_normal((RARE, 2))])
-    rows = torch.from_numpy(X).float()
-    weights = MultiplicativeWeights(len(X))
-    shares, hits = [], []
+def rare_mode(size: Size) -> dict[str, dict]:
+    """Rounds of GANs on a square and a rare mode; naive ones never change the weights."""
+    torch.manual_seed(0)
+    runs = [(rule, seed) for rule in ("MWU", "naive") for seed in (0, 1)]
+    arrays = []
+    for _, seed in runs:
+        rng = np.random.default_rng(seed)
+        near = CENTER + 0.05 * rng.standard_normal((RARE, 2))
+        arrays.append(np.concatenate([rng.uniform(-1, 1, (BOX, 2)), near]))
+    rows, member = stacked(arrays), torch.arange(len(runs))[:, None]
+    weights = [MultiplicativeWeights(BOX + RARE) for _ in runs]
+    shares, hits, guarantees = [], [], []
     started = time.process_time()
     for _ in range(size.rounds):
-        p = weights.probabilities_ if rule == "MWU" else np.full(len(X), 1 / len(X))
-        shares.append(float(p[BOX:].sum()))
-        chances = torch.from_numpy(p.cumsum())
-        generator = mlp([10, 32, 32, 2], nn.ReLU())
-        discriminator = mlp([2, 64, 64, 1], nn.ReLU())
+        p = np.stack(
+            [
+                w.probabilities_ if rule == "MWU" else np.full(BOX + RARE, 1 / (BOX + RARE))
+                for (rule, _), w in zip(runs, weights, strict=True)
+            ]
+        )
+        shares.append(p[:, BOX:].sum(axis=1))
+        chances = torch.from_numpy(p.cumsum(axis=1))
 
-        def some(chances: torch.Tensor = chances) -> torch.Tensor:
-            at = torch.searchsorted(chances, torch.rand(BATCH, dtype=torch.float64))
-            return rows[at.clamp_max(len(rows) - 1)]
+        def some(count: int, chances: torch.Tensor = chances) -> torch.Tensor:
+            at = torch.searchsorted(chances, torch.rand(len(runs), count, dtype=torch.float64))
+            return rows[member, at.clamp_max(rows.shape[1] - 1)]
 
-        train(generator, discriminator, some, lambda: torch.randn(BATCH, 10), size.round_iterations)
+        def latents(count: int) -> torch.Tensor:
+            return torch.randn(len(runs), count, 10)
+
+        generator = Networks(len(runs), [10, 32, 32, 2], 0.0)
+        discriminator = Networks(len(runs), [2, 64, 64, 1], 0.0)
+        train(generator, discriminator, some, latents, size.round_iterations)
         with torch.no_grad():
-            made = generator(torch.randn(SAMPLES, 10)).numpy()
-            outputs = torch.sigmoid(discriminator(rows)).double().numpy().ravel()
-        hits.append(float((np.linalg.norm(made - CENTER, axis=1) < WITHIN).mean()))
-        weights.update(outputs)
+            made = generator(latents(SAMPLES)).numpy()
+            outputs = torch.sigmoid(discriminator(rows).double()).numpy()[:, :, 0]
+        hits.append((np.linalg.norm(made - CENTER, axis=2) < WITHIN).mean(axis=1))
+        for w, (rule, _), values in zip(weights, runs, outputs, strict=True):
+            if rule == "MWU":
+                w.update(values)
+        guarantees.append([w.guarantee_ for w in weights])
+        print("round", len(hits), hits[-1].round(4), flush=True)
+    seconds = (time.process_time() - started) / len(runs)
     return {
-        "shares": shares,
-        "hits": hits,
-        "guarantee": weights.guarantee_,
-        "seconds": time.process_time() - started,
+        f"rare/{rule}/{seed}": {
+            "shares": np.array(shares)[:, i].tolist(),
+            "hits": np.array(hits)[:, i].tolist(),
+            "guarantee": guarantees[-1][i],
+            "seconds": seconds,
+        }
+        for i, (rule, seed) in enumerate(runs)
     }
 
 
 def run_all(n_seeds: int, size: Size, store: Path) -> dict[str, dict]:
-    """Run what the store lacks; the least runs of all come first for every seed."""
-    found = {}
+    """Run what the store lacks."""
+    found: dict[str, dict] = {}
     if store.is_file():
         found = {line["key"]: line for line in map(json.loads, store.read_text().splitlines())}
-    datasets = {
-        "grid": lambda seed: grid(random_state=seed),
-        "ring": lambda seed: ring(n_per_mode=150, random_state=seed),
-    }
-    jobs = {}
-    for seed in range(n_seeds):
-        for name, make in datasets.items():
-            for model in MODELS:
-                jobs[f"{name}/{model}/{seed}"] = (bourgan, (make(seed), model, seed, size))
-        if seed < 2:
-            for rule in ("MWU", "naive"):
-                jobs[f"rare/{rule}/{seed}"] = (rare_mode, (rule, seed, size))
-    for key, (work, arguments) in jobs.items():
-        if key not in found:
-            line = {"key": key, "iterations": size.iterations, **work(*arguments)}
+    jobs = {f"grid/{model}/0": (bourgan, (model, n_seeds, size)) for model in reversed(MODELS)}
+    jobs["rare/MWU/0"] = (rare_mode, (size,))
+    for first, (work, arguments) in jobs.items():
+        if first not in found:
+            lines = [{"key": key, **line} for key, line in work(*arguments).items()]
             with store.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            found[key] = line
-            print(key, f"{line['seconds']:.0f} s", flush=True)
-    return {key: found[key] for key in jobs}
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+            found.update({line["key"]: line for line in lines})
+            print(first, f"{lines[0]['seconds']:.0f} s a run", flush=True)
+    return found
 
 
 def spread(values: list[float], form: str) -> str:
@@ -308,7 +369,8 @@ def document(found: dict[str, dict], n_seeds: int, size: Size) -> str:
             "0.01. BourGAN: the same and the penalty of pairwise log distances, weight 0.1.",
             "- A mode is filled if it has at least a fifth of its fair share of the samples within "
             "three standard deviations of a center; TV is that of their shares to equal ones. W1 "
-            "and energy distance on 1250 rows (the ring: 1200) of samples and training data.",
+            "and energy distance on 1200 rows of samples and training data. CPU seconds are "
+            "those of a run's share of a computation that trains several.",
             "",
             "![samples on the grid, and the weight of the rare mode](modes.png)",
             "",
@@ -335,11 +397,11 @@ def document(found: dict[str, dict], n_seeds: int, size: Size) -> str:
             "## What this shows and what it does not",
             "",
             "That shares of modes tell the methods apart where the number of touched modes does "
-            "not, and that the weight of a mode that is missed doubles until a generator reaches it, "
-            "while independent GANs never do. It does not show that BourGAN makes sharper samples "
-            "(its share of low quality is its weak side), nor anything about images: data are in "
-            "the plane, seeds are few, and multiplicative weights end with far more of the rare "
-            "mode than the data have.",
+            "not, and that the weight of a mode that is missed doubles until a generator reaches "
+            "it, while independent GANs never do. It does not show that BourGAN makes sharper "
+            "samples (its share of low quality is its weak side), nor anything about images: data "
+            "are in the plane, seeds are few, and multiplicative weights end with far more of the "
+            "rare mode than the data have.",
             "",
         ]
     )

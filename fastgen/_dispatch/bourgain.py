@@ -50,7 +50,7 @@ def _on_device(rows: np.ndarray, sets: np.ndarray, matrix: bool) -> np.ndarray:
 
     xp = _arrays.require_device()
     starts = np.concatenate([[0], np.count_nonzero(sets, axis=1).cumsum()])
-    members = np.nonzero(sets)[1]
+    members = np.ascontiguousarray(np.nonzero(sets)[1])
     given = xp.asarray(rows if matrix else np.ascontiguousarray(rows.T))
     kernel = bourgain.matrix_set_distances if matrix else bourgain.point_set_distances
     found = kernel(given, xp.asarray(starts), xp.asarray(members))

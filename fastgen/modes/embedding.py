@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 
-from .. import _random, _validate
+from .. import _arrays, _random, _validate
 from .._dispatch import bourgain
 from .._progress import reporter
 from .._warnings import warn
@@ -85,7 +86,8 @@ class BourgainEmbedding(BaseEstimator):
     subsampling_bound_ : float
         0 if all elements were embedded, else `subsampling_bound` of their number.
     n_features_in_ : int
-        Columns of X, unless the metric is callable.
+    feature_names_in_ : ndarray (n_features,)
+        Columns of X, unless the metric is callable, and their names if they have any.
 
     Raises
     ------
@@ -163,6 +165,8 @@ class BourgainEmbedding(BaseEstimator):
             This object.
         """
         settings = self._settings()
+        if not callable(self.metric):
+            X = validate_data(self, _arrays.to_host(X), dtype=np.float64, ensure_min_samples=2)
         rng = _random.generator(self.random_state)
         total = None if settings.most is None else min(settings.most, len(X)) - 1
         with reporter(
@@ -172,8 +176,6 @@ class BourgainEmbedding(BaseEstimator):
             rows, matrix, self.indices_ = pairwise.sample_of(
                 X, self.metric, settings.most, rng, report
             )
-        if not callable(self.metric):
-            self.n_features_in_ = np.shape(X)[1]
         self.subsampling_bound_ = (
             pairwise.subsampling_bound(len(rows), confidence=_CONFIDENCE)
             if len(rows) < len(X)
