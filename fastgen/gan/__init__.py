@@ -16,6 +16,8 @@ _HOMES = {
     "generator_step": "steps",
     "FitResult": "training",
     "fit": "training",
+    "energy_distance": "sweeping",
+    "sweep": "sweeping",
     "Hinge": "objectives",
     "MADSoftmax": "objectives",
     "NonSaturating": "objectives",
@@ -46,8 +48,10 @@ __all__ = [
     "Relativistic",
     "WassersteinGP",
     "discriminator_step",
+    "energy_distance",
     "fit",
     "generator_step",
+    "sweep",
 ]
 
 
