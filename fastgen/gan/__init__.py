@@ -15,6 +15,8 @@ _HOMES = {
     "generator_step": "steps",
     "FitResult": "training",
     "fit": "training",
+    "energy_distance": "sweeping",
+    "sweep": "sweeping",
     "Hinge": "objectives",
     "MADSoftmax": "objectives",
     "NonSaturating": "objectives",
@@ -45,8 +47,10 @@ __all__ = [
     "Relativistic",
     "WassersteinGP",
     "discriminator_step",
+    "energy_distance",
     "fit",
     "generator_step",
+    "sweep",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES, needs=dict.fromkeys(_HOMES.values(), "torch"))

@@ -132,7 +132,8 @@ class Run:
         if where.size > 1 or repeat == 0:
             torch.manual_seed(draws.seed("global") + where.rank)
         seen = (step * self.discriminator_steps + min(repeat, self.discriminator_steps - 1)) * size
-        rows = share(self.order.rows(seen, size, draws["rows"]), where, 1)
+        # dealt out as generated samples are, so that row i meets sample i whatever the processes
+        rows = share(self.order.rows(seen, size, draws["rows"]), where, members)
         labels = fake_labels = None
         if self.conditional:
             known = self.rows.labels
@@ -148,7 +149,7 @@ class Run:
         mix = None
         if self.objective.penalizes(step):
             mix = torch.rand(size, dtype=self.dtype, generator=draws["mix"])
-            mix = share(mix, where, 1).to(self.device)
+            mix = share(mix, where, members).to(self.device)
         return Batch(
             self.generator,
             self.rows.take(rows, self.dtype, self.device),
