@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 
 from fastgen.linear import GaussianData, LinearGAN, sweep
 from fastgen.linear.problems import PROBLEMS
@@ -47,12 +48,9 @@ def test_errors_scale_with_the_square_of_the_unit(power, seed):
 def test_generators_scale_with_the_unit(power, seed, k):
     c = 10.0**power
     for name in EVERY:
-        fits = [
-            LinearGAN(k, name, n_supervised=5, rank=2, random_state=seed).fit(
-                factor * rows_of(seed, 9)
-            )
-            for factor in (1.0, c)
-        ]
+        options = dict(n_supervised=5, rank=2, random_state=seed, tol=1e-6, max_iter=9999)
+        gan = LinearGAN(k, name, **options)
+        fits = [clone(gan).fit(factor * rows_of(seed, 9)) for factor in (1.0, c)]
         unit = 1.0 if name == "procrustes" else c
         size = np.abs(fits[0].components_).max()
         difference = np.abs(fits[1].components_ / unit - fits[0].components_).max()
