@@ -1,8 +1,9 @@
 """Mixture normalization in evaluation, from plain torch operations that others can read off.
 
 Tracing, export, compilation, scripting, functional transforms and forward derivatives see
-operations of torch only: not the compiled kernels, and no decision that depends on values. Annotations
-are not postponed here, as ``torch.jit.script`` reads them.
+operations of torch only: not the compiled kernels, and no decision that depends on values.
+
+Annotations are not postponed here, for ``torch.jit.script`` reads them.
 """
 
 import torch

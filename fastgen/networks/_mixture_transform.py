@@ -171,18 +171,3 @@ def _affine(
         ones if weight is None else weight.detach().double(),
         0 * ones if bias is None else bias.detach().double(),
     )
-
-
-class GradientLike(torch.autograd.Function):
-    """The tensor itself, whose gradient gets a memory format."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
-        ctx.layout = layout
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        if not batched(gradient):
-            gradient = gradient.contiguous(memory_format=ctx.layout)
-        return gradient, None

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 from .. import _validate
 from . import _mixture_fit, _mixture_plain
 from ._mixture_fit import Components, Fit
-from ._mixture_transform import GradientLike, normalize
+from ._mixture_transform import normalize
 
 
 class _MixtureNorm(_BatchNorm):
@@ -122,8 +122,6 @@ class _MixtureNorm(_BatchNorm):
     def _normalize(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize a batch that holds something, by compiled kernels where they take it."""
         kept = _memory_format(input)
-        if kept is not None and input.requires_grad and not _mixture_plain.has_tangent(input):
-            input = GradientLike.apply(input, kept)
         wide = input.to(torch.float64 if input.dtype == torch.float64 else torch.float32)
         # Kernels read (B, C, P); rows of a table are positions of one image.
         x = (wide.t()[None] if wide.ndim == 2 else wide.flatten(2)).contiguous()
@@ -178,7 +176,8 @@ class _MixtureNorm(_BatchNorm):
         if not input.is_floating_point():
             raise TypeError(f"{name} expected floating-point input, got {input.dtype}")
         positions = input.numel() // self.num_features
-        if self._uses_batch() and 0 < positions < 2 * self.n_components:
+        empty = positions == 0 and self.n_components == 1  # as BatchNorm
+        if self._uses_batch() and positions < 2 * self.n_components and not empty:
             whom = f" for each of {self.n_components} components" if self.n_components > 1 else ""
             raise ValueError(
                 f"Expected more than 1 value per channel when training{whom}, got input size "
@@ -325,7 +324,7 @@ class MixtureNorm1d(_MixtureNorm):
     ------
     ValueError
         In the forward pass, for a wrong shape, and in training for fewer than 2 K positions (for
-        K = 1 BatchNorm's own limit) but more than none.
+        K = 1 BatchNorm's own limit, so that an empty batch passes).
     TypeError
         For input that is not floating-point.
     RuntimeError
@@ -350,7 +349,7 @@ class MixtureNorm1d(_MixtureNorm):
     evaluation posteriors and statistics come from the running components, so one sample is enough,
     and gradients are those of all that is computed. A batch that is not finite gives NaN (with one
     component in the channels that are not finite), as in BatchNorm, but leaves the components as
-    they are. An empty batch gives an empty one.
+    they are. An empty batch gives an empty one, in training with one component only.
 
     **State dict.** As BatchNorm's, with the names above. A BatchNorm checkpoint loads: all
     components take its statistics and ``weight`` is divided by :math:`\sqrt K`, so that evaluation

@@ -180,17 +180,13 @@ def test_channels_last_is_kept(k, training):
     out, expected = layer(images), twin(plain)
     assert out.is_contiguous(memory_format=last)
     assert expected.is_contiguous()
-    weights = torch.randn_like(expected)
-    inside = images * 1.0
-    inside.retain_grad()
-    (layer(inside) * weights).sum().backward()
-    assert inside.grad.is_contiguous(memory_format=last)
-    torch.manual_seed(0)
+    weights = torch.randn_like(out)
+    (layer(images) * weights).sum().backward()
+    assert images.grad.is_contiguous(memory_format=last)
     close(out, expected)
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("k", K)
+@pytest.mark.parametrize(("k", "training"), [(1, True), (1, False), (3, False)])
 def test_empty_batches(k, training):
     layer = MixtureNorm2d(3, k).train(training)
     before = copy.deepcopy(layer.state_dict())
