@@ -26,11 +26,11 @@ def _workloads() -> Iterator[tuple[str, Callable[[], object]]]:
     )
 
     def sweep() -> None:
-        options = {"n_trials": 1, "random_state": 0, "progress": False, "n_samples": 12}
+        options: dict = {"n_trials": 1, "random_state": 0, "progress": False, "n_samples": 12}
         for dtype in ("float64", "float32"):
             linear.sweep(
-                latent_dims=[1, 3, 12, 14, 40], n_supervised=[4], problems=problems, dtype=dtype, rank=2,
-                **options,
+                latent_dims=[1, 3, 12, 14, 40], n_supervised=[4], problems=problems, rank=2,
+                dtype=dtype, **options,
             )  # fmt: skip
         linear.sweep(latent_dims=range(1, 40), **options)
 
