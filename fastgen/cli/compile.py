@@ -26,7 +26,7 @@ def _workloads() -> Iterator[tuple[str, Callable[[], object]]]:
     )
 
     def sweep() -> None:
-        options = {"n_trials": 1, "random_state": 0, "progress": False, "n_samples": 12}
+        options: dict = {"n_trials": 1, "random_state": 0, "progress": False, "n_samples": 12}
         for dtype in ("float64", "float32"):
             linear.sweep(
                 latent_dims=[1, 3, 12, 14, 40],
