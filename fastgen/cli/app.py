@@ -13,6 +13,7 @@ from .errors import reported
 from .goof import goof
 from .metrics import fid, wam
 from .sweep import sweep
+from .train import train
 
 app = typer.Typer(
     add_completion=False,
@@ -61,3 +62,4 @@ app.command()(cluster)
 app.command()(fid)
 app.command()(wam)
 app.command()(goof)
+app.command()(train)

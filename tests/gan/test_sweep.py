@@ -112,7 +112,8 @@ def test_linear_networks_with_the_quadratic_objective_are_the_penalized_problem(
 
     run = Run(
         network(np.eye(d, k)), None, Rows(X, None, None), objective=Quadratic(), terms=(),
-        pairs=pairs, batch_size=n, discriminator_steps=1, prior="whitened", precision="float32", seed=0,
+        pairs=pairs, batch_size=n, discriminator_steps=1, prior="whitened",
+        precision="float32", seed=0,
     )  # fmt: skip
     chosen = run.paired[0].numpy()
     Z = run.pair_latents[run.paired[0]].numpy()
