@@ -67,3 +67,4 @@ app.command(short_help="Distance from images to what a generator can produce.")(
 app.command("compile", short_help="Prepare the kernels ahead of the first computation.")(
     compile_kernels
 )
+app.command(short_help="Train a GAN as a configuration file says.")(train)
