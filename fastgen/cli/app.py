@@ -14,6 +14,7 @@ from .errors import reported
 from .fid import fid
 from .goof import goof
 from .sweep import SweepCommand, sweep
+from .train import train
 from .wam import wam
 
 app = typer.Typer(
