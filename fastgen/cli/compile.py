@@ -52,7 +52,7 @@ def _workloads() -> Iterator[tuple[str, Callable[[], object]]]:
 
     yield "linear", sweep
     yield "fid", lambda: metrics.fid(*large)
-    yield "wam", lambda: metrics.wam(*small, progress=False)
+    yield "wam", lambda: metrics.wam(*small)
     yield "mixture", mixtures
     yield "nearest_rows", rows
     if importlib.util.find_spec("torch") is not None:

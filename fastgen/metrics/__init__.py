@@ -18,14 +18,8 @@ if TYPE_CHECKING:
     from .fid_wam import WaMResult, fid, wam
     from .floor import FloorLaw, floor_law
     from .gaussian import bures, dist_bures_squared, frechet_distance
-    from .mixture import (
-        MixtureParameters,
-        MW2Result,
-        gmm_ot_apply_map,
-        gmm_ot_loss,
-        gmm_ot_plan,
-        mw2,
-    )
+    from .mixture import MixtureParameters, MW2Result, mw2
+    from .pot import gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan
     from .ratio import ratio_study
     from .statistics import FeatureStatistics
 

@@ -86,7 +86,7 @@ class _Normalize(torch.autograd.Function):
         scales = _inverse_roots(weights, variances, eps) * gain
         out = torch.empty_like(x)
         arrays = (t.numpy() for t in (x.detach(), nu, means, scales, shift, out))
-        dispatch.transform(*arrays, torch.get_num_threads())
+        dispatch.transform(*arrays, n_threads=torch.get_num_threads())
         return out
 
     @staticmethod
@@ -104,7 +104,7 @@ class _Normalize(torch.autograd.Function):
         threads = torch.get_num_threads()
         gradient = gradient.contiguous()
         sums = dispatch.gradient_sums(
-            *(t.numpy() for t in (x.detach(), gradient, nu, means)), threads
+            *(t.numpy() for t in (x.detach(), gradient, nu, means)), n_threads=threads
         )
         plain, moments = torch.from_numpy(sums)  # (K, C): sums of nu g and of nu g (x - m)
         roots = _inverse_roots(weights, variances, ctx.eps)
@@ -118,7 +118,7 @@ class _Normalize(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             wanted[0] = torch.empty_like(x)
             arrays = (x.detach(), gradient, nu, means, scales, offsets, slopes, wanted[0])
-            dispatch.input_gradient(*(t.numpy() for t in arrays), threads)
+            dispatch.input_gradient(*(t.numpy() for t in arrays), n_threads=threads)
             if counts is None and len(weights) > 1:
                 _add_through_posteriors(wanted[0], x.detach(), gradient, nu, components, gain, ctx)
         if ctx.needs_input_grad[1]:
