@@ -233,10 +233,10 @@ def linear_denoiser_error(
     ``(n - 1) / (n - width - 1)`` times that of the best predictor, it is infinite about
     ``n = width``, and falls again beyond. Below, the value is the deterministic equivalent of the
     random matrix (Bach, arXiv 2303.01372), and for fresh noise that with its first correction for
-    real numbers: within 2 % of the expectation at d = 32, and nearer for larger sizes. For
-    frozen noise and n from 0.6 to 1 times ``width`` it is too low by 5 % and more. That the frozen pairs are those of the
-    pseudo-supervised training of Luzi's thesis (Rice, 2024) is our reading: its text does not
-    settle it.
+    real numbers: within 2 % of the expectation at d = 32, and nearer for larger sizes. For frozen
+    noise and n from 0.6 to 1 times ``width`` it is too low by 5 % and more. That the frozen pairs
+    are those of the pseudo-supervised training of Luzi's thesis (Rice, 2024) is our reading: its
+    text does not settle it.
 
     Parameters
     ----------
