@@ -8,6 +8,8 @@
     features of images.
 ``mixture``
     Gaussian and nonparametric mixtures, as scikit-learn's estimators.
+``diffusion``
+    Local sampling with diffusion models, and laws that predict how far it goes.
 ``gan``
     Ensembles of generators under one sharing knob, and how they are trained.
 ``goof``
@@ -36,7 +38,7 @@ from typing import TYPE_CHECKING
 from ._lazy import attach
 
 if TYPE_CHECKING:
-    from . import goof, linear, metrics, mixture, networks, plotting
+    from . import diffusion, goof, linear, metrics, mixture, networks, plotting
     from ._show_versions import show_versions
     from ._version import __version__
 
@@ -44,6 +46,7 @@ _HOMES = {"__version__": "_version", "show_versions": "_show_versions"}
 
 __all__ = [
     "__version__",
+    "diffusion",
     "gan",
     "goof",
     "linear",
@@ -58,5 +61,15 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     _HOMES,
-    submodules=("gan", "goof", "linear", "metrics", "mixture", "modes", "networks", "plotting"),
+    submodules=(
+        "diffusion",
+        "gan",
+        "goof",
+        "linear",
+        "metrics",
+        "mixture",
+        "modes",
+        "networks",
+        "plotting",
+    ),
 )
