@@ -85,8 +85,9 @@ class _Normalize(torch.autograd.Function):
         gain, shift = _affine(x, weight, bias)
         scales = _inverse_roots(weights, variances, eps) * gain
         out = torch.empty_like(x)
-        arrays = (t.numpy() for t in (x.detach(), nu, means, scales, shift, out))
-        dispatch.transform(*arrays, n_threads=torch.get_num_threads())
+        rows, posteriors = x.detach().numpy(), nu.numpy()
+        coefficients = means.numpy(), scales.numpy(), shift.numpy()
+        dispatch.transform(rows, posteriors, *coefficients, out.numpy(), torch.get_num_threads())
         return out
 
     @staticmethod
@@ -103,9 +104,8 @@ class _Normalize(torch.autograd.Function):
             return (*each, *[None] * 6)
         threads = torch.get_num_threads()
         gradient = gradient.contiguous()
-        sums = dispatch.gradient_sums(
-            *(t.numpy() for t in (x.detach(), gradient, nu, means)), n_threads=threads
-        )
+        rows, slope, posteriors = x.detach().numpy(), gradient.numpy(), nu.numpy()
+        sums = dispatch.gradient_sums(rows, slope, posteriors, means.numpy(), threads)
         plain, moments = torch.from_numpy(sums)  # (K, C): sums of nu g and of nu g (x - m)
         roots = _inverse_roots(weights, variances, ctx.eps)
         gain, _ = _affine(x, weight, bias)
@@ -117,8 +117,10 @@ class _Normalize(torch.autograd.Function):
         wanted: list[Any] = [None, None, None]
         if ctx.needs_input_grad[0]:
             wanted[0] = torch.empty_like(x)
-            arrays = (x.detach(), gradient, nu, means, scales, offsets, slopes, wanted[0])
-            dispatch.input_gradient(*(t.numpy() for t in arrays), n_threads=threads)
+            dispatch.input_gradient(
+                rows, slope, posteriors, means.numpy(), scales.numpy(), offsets.numpy(),
+                slopes.numpy(), wanted[0].numpy(), threads,
+            )  # fmt: skip
             if counts is None and len(weights) > 1:
                 _add_through_posteriors(wanted[0], x.detach(), gradient, nu, components, gain, ctx)
         if ctx.needs_input_grad[1]:

@@ -185,12 +185,24 @@ def test_a_search_goes_on_as_if_it_had_not_stopped():
     z, rows = torch.randn(9, 5, dtype=torch.float64), torch.arange(9)
     whole = lbfgs.Descent(found, z, rows).run(30)
     parts = lbfgs.Descent(found, z, rows)
-    for sweeps in (1, 4, 10):
-        parts.run(sweeps)
+    for sweeps in (1, 4, 10, 15):
+        ended = parts.run(sweeps)
+    np.testing.assert_array_equal(ended.value, whole.value)
+    np.testing.assert_array_equal(ended.n_iter, whole.n_iter)
+
+
+def test_a_search_is_left_alone_by_those_that_are_dropped():
+    net = network(5, 20, 12)
+    found = objective(net, np.random.default_rng(0).standard_normal((9, 12)))
+    z, rows = torch.randn(9, 5, dtype=torch.float64), torch.arange(9)
+    whole = lbfgs.Descent(found, z, rows).run(30)
+    parts = lbfgs.Descent(found, z, rows)
+    parts.run(15)
     dropped = torch.arange(9) % 3 == 0
     parts.drop(dropped)
     ended = parts.run(15)
-    np.testing.assert_array_equal(ended.value[~dropped], whole.value[~dropped])
+    # products of fewer rows are summed in another order on some processors
+    np.testing.assert_allclose(ended.value[~dropped], whole.value[~dropped], rtol=1e-13)
     np.testing.assert_array_equal(ended.n_iter[~dropped], whole.n_iter[~dropped])
     assert (ended.n_iter[dropped] == 15).all()
 
