@@ -205,7 +205,8 @@ def test_bad_arguments(options, message, tmp_path, monkeypatch):
         (np.empty((0, 2, 2)), "data must have at least 4 rows"),
         (np.array(["a", "b"]), "must hold numbers, got dtype <U1"),
         (np.ones((20, 3), complex), "must hold numbers, got dtype complex128"),
-        (np.eye(11), "n_samples must be at most 5"),
+        (np.eye(11)[::-1], "n_samples must be at most 5"),
+        (np.eye(11), "pass fastgen.linear.GaussianData(data)"),
     ],
 )
 def test_bad_arrays(array, message, tmp_path):

@@ -120,7 +120,8 @@ class Batch:
             for i in (2, 3)
         )
         if starts is not None:  # in units of the data
-            starts = starts * xp.sqrt((x**2).mean(axis=(1, 2)))[:, None, None]
+            unit = xp.sqrt((x**2).mean(axis=(1, 2)))[:, None, None]
+            starts = starts * xp.where(unit > 0, unit, 1.0)
         trace = (factor**2).sum(axis=(1, 2))[:, None]
         return cls(factor, x, z, starts, trace, ks, options, xp, engine, cell_memory)
 

@@ -50,8 +50,8 @@ class Trial:
 
     @functools.cached_property
     def unit(self) -> float:
-        """Root mean square of the data, in whose units an iterative problem starts."""
-        return float(np.sqrt((self.x**2).mean()))
+        """Root mean square of the data, in whose units an iterative problem starts; 1 for zeros."""
+        return float(np.sqrt((self.x**2).mean())) or 1.0
 
     def frame(self, n_pairs: int) -> Frame:
         """Return the factorizations shared by all supervised problems on the first pairs."""
