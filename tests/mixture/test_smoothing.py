@@ -53,7 +53,7 @@ def test_sums_are_the_oracles(n, n_components, kind, ties):
     weights = np.full((len(points.values), -(-n_components // 8) * 8), np.nan)
     rows = np.concatenate(points.sorted_rows)
     kernels.block_weights(z, rows, np.concatenate([[0], points.counts.cumsum()]), weights)
-    expected = naive.block_weights(z, points.index, len(points.values))
+    expected = naive.block_weights(z, points.entries, len(points.values))
     np.testing.assert_allclose(weights[:, :n_components], expected, rtol=1e-14)
     assert (weights[:, n_components:] == 0).all()
 
@@ -93,7 +93,7 @@ def test_far_tails_keep_their_digits():
 def test_points_far_from_each_other(spread):
     """Groups hold few points where they are sparse, and strips reach past underflow."""
     points, z, _ = problem(60, 3, seed=4, spread=spread)
-    weights = padded(naive.block_weights(z, points.index, len(points.values)))
+    weights = padded(naive.block_weights(z, points.entries, len(points.values)))
     h = np.full((2, 3), 0.2)
     out = np.empty_like(weights)
     kernels.pair_sums(points.values, points.starts, weights, h, out)
@@ -113,7 +113,7 @@ def test_points_far_from_each_other(spread):
 def test_cached_kernels_change_no_bit(n_components):
     points, z, grid = problem(80, n_components, seed=5, ties=True)
     h = widths_of(1.7, grid, n_components, None)
-    weights = padded(naive.block_weights(z, points.index, len(points.values)))
+    weights = padded(naive.block_weights(z, points.entries, len(points.values)))
     place = points.values, points.starts
     where = grid.origins, grid.steps, h
     cache = np.full((kernels.cache_rows(*place, *where, N_GRID), 8), np.nan)
@@ -147,7 +147,7 @@ def test_sorting_collapses_equal_values():
     rows = np.array([[1.0, 2.0, 5.0], [2.0, 1.0, 5.0], [1.0, 3.0, 4.0]])
     points = _smoothing.sort_points(rows, np.array([0, 0, 1]))
     np.testing.assert_array_equal(points.values, [1, 2, 3, 4, 5])
-    np.testing.assert_array_equal(points.values[points.index], rows)
+    np.testing.assert_array_equal(points.values[points.entries], rows)
     np.testing.assert_array_equal(points.counts, [3, 2, 1, 1, 2])
     np.testing.assert_array_equal(points.sorted_rows[0], [0, 2, 1, 1, 0, 2])
     np.testing.assert_array_equal(points.sizes, [2, 1])
@@ -194,7 +194,7 @@ def test_weighted_rule_is_the_oracles(ties):
     blocks = np.array([0, 1, 0])
     points = _smoothing.sort_points(rows, blocks)
     z = rng.dirichlet(np.ones(4), size=50)
-    weights = naive.block_weights(z, points.index, len(points.values))
+    weights = naive.block_weights(z, points.entries, len(points.values))
     found = _bandwidths.normal_reference_weighted(points, weights, z)
     for block in range(2):
         entries, shares, size = entries_of(rows, blocks, block, z)
@@ -211,7 +211,7 @@ def test_cross_validation_finds_the_minimum():
     blocks = np.array([0, 0])
     points = _smoothing.sort_points(rows, blocks)
     z = rng.dirichlet([5, 1], size=150)
-    weights = naive.block_weights(z, points.index, len(points.values))
+    weights = naive.block_weights(z, points.entries, len(points.values))
     found = _bandwidths.cross_validated(points, weights, z)
     entries, shares, size = entries_of(rows, blocks, 0, z)
     folds = np.tile(np.arange(150) * 5 // 150, 2)
