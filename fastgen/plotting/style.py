@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import pathlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 SUFFIXES = (".png", ".pdf", ".svg")
+_TRUE_TYPE = 42
+_SETTINGS = threading.Lock()
 
 # Points: of labels of axes, and of everything else.
 TEXT, SMALL = 8, 7
@@ -187,7 +190,8 @@ def finite_or_gap(values: ArrayLike) -> np.ndarray:
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure whole or not at all.
 
-    Global settings of matplotlib stay as they are, so that threads may save at the same time.
+    Threads may save at the same time: the one setting of matplotlib that a .pdf changes, its kind
+    of fonts, is changed by one thread at a time and is afterwards what it was.
 
     Parameters
     ----------
@@ -230,7 +234,13 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
 
 def _drawn(figure: Figure, kind: str) -> bytes:
     """Return the contents of the file."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    backend = f"module://{__package__}._pdf" if kind == "pdf" else None
-    figure.savefig(buffer, dpi=300, format=kind, backend=backend)
+    if kind != "pdf":
+        figure.savefig(buffer, dpi=300, format=kind)
+        return buffer.getvalue()
+    # The kind of font is a setting of the whole process: one thread at a time changes it.
+    with _SETTINGS, matplotlib.rc_context({"pdf.fonttype": _TRUE_TYPE}):
+        figure.savefig(buffer, dpi=300, format=kind)
     return buffer.getvalue()
