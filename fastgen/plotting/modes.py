@@ -93,7 +93,7 @@ def _draw_plane(
     kept = np.linspace(0, len(samples) - 1, min(len(samples), _DRAWN)).astype(int)
     for mask, color, label in ((good, _GOOD, "good"), (~good, _POOR, "low quality")):
         rows = samples[kept][mask[kept]]
-        axes.scatter(*rows.T, s=2, color=color, linewidths=0, alpha=0.6, label=label)
+        axes.scatter(rows[:, 0], rows[:, 1], s=2, color=color, linewidths=0, alpha=0.6, label=label)
     if len(centers) <= _DRAWN:
         axes.add_collection(
             EllipseCollection(
