@@ -348,7 +348,7 @@ def _step(run: Run, optimizers: dict[str, torch.optim.Optimizer], step: int) -> 
 
 
 def _check_weights(run: Run, step: int) -> None:
-    """Raise rather than keep weights that are not finite: a finite loss may have such a gradient."""
+    """Raise if weights are not finite: a finite loss may have a gradient that is not."""
     for name, net in zip(("generator", "discriminator"), run.nets(), strict=False):
         if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
             raise NotFiniteError(
