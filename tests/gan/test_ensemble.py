@@ -295,7 +295,7 @@ def test_seeds_leave_the_global_state_alone():
 def test_wrong_arguments_are_named():
     factory = FACTORIES["mlp"]
     for private, message in (
-        (["layers.0.bais"], "'layers.0.bais' is no layer or parameter; did you mean 'layers.0.b"),
+        (["layers.0.biass"], "'layers.0.biass' is no layer or parameter; did you mean 'layers.0.b"),
         (7, "private_layers must be at most 3, the number of layers, got 7"),
         ("layers.0", r"did you mean \['layers.0'\]"),
     ):
