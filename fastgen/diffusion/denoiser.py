@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import _validate
+from .. import _arrays, _validate
 from .schedules import noise_levels
 
 __all__ = ["Denoiser", "from_denoiser", "from_flow", "from_predictor"]
@@ -25,6 +25,8 @@ _PREDICTIONS = ("epsilon", "v", "sample")
 # What diffusers call them.
 _ALIASES = {"v_prediction": "v"}
 _FLOW_END = 0.999
+# Images this far outside the range of the model, relative to it, are rounding.
+_SLACK = 1e-3
 
 
 class Denoiser:
@@ -33,8 +35,8 @@ class Denoiser:
     Parameters
     ----------
     call : callable
-        Maps noisy images ``y`` (B, ...), noise levels (B,) and keyword arguments of the model to
-        the expected clean images (B, ...).
+        Maps noisy images ``y`` (B, ...), noise levels (B,), which are float64 on the CPU, and
+        keyword arguments of the model to the expected clean images (B, ...).
     levels : array (T,), optional
         Noise levels of the steps the model was trained for, rising; None for a model of all levels.
     sigma_max : float, optional
@@ -57,7 +59,7 @@ class Denoiser:
     --------
     >>> import torch
     >>> from fastgen.diffusion import Denoiser
-    >>> gaussian = Denoiser(lambda y, sigma: y / (1 + sigma.reshape(-1, 1) ** 2))
+    >>> gaussian = Denoiser(lambda y, sigma: y / (1 + sigma.to(y).reshape(-1, 1) ** 2))
     >>> gaussian(torch.ones(1, 2), 1.0)
     tensor([[0.5000, 0.5000]])
     """
@@ -135,6 +137,19 @@ class Denoiser:
         layers = (m for m in self.network.modules() if isinstance(m, nn.Conv2d))
         first = next(layers, None)
         return None if first is None else first.in_channels
+
+    def modules(self, *others: Any) -> list[nn.Module]:
+        """Return the networks among this model and ``others``, to be held in evaluation mode.
+
+        Parameters
+        ----------
+        *others : Any
+
+        Returns
+        -------
+        list of nn.Module
+        """
+        return [part for part in (self.network, *others) if isinstance(part, nn.Module)]
 
     def _parameter(self) -> Tensor | None:
         return None if self.network is None else next(self.network.parameters(), None)
@@ -332,14 +347,62 @@ def as_denoiser(
     return from_predictor(model, alphas_cumprod, prediction=prediction or "epsilon")
 
 
+def checked_images(x0: Any, denoiser: Denoiser, name: str, *, channels: bool = True) -> Tensor:
+    """Return images as a tensor where the model is.
+
+    Parameters
+    ----------
+    x0 : array or tensor (n, ...)
+    denoiser : Denoiser
+    name : str
+        What the images are called in messages.
+    channels : bool, default True
+        Whether the images go into the network as they are, so that their channels must fit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no finite floats in the range of the model.
+    """
+    given = x0 if isinstance(x0, Tensor) else torch.as_tensor(_arrays.to_numpy(x0))
+    if given.ndim < 2 or not len(given):
+        raise ValueError(
+            f"{name} must have shape (n, ...) with n at least 1, got {tuple(given.shape)}"
+        )
+    if not given.is_floating_point():
+        raise TypeError(
+            f"{name} must be floats in the range of the model, got {given.dtype}; 8-bit images are "
+            "scaled by x / 127.5 - 1"
+        )
+    if not bool(torch.isfinite(given).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    if denoiser.span is not None:
+        low, high = denoiser.span
+        least, most = float(given.min()), float(given.max())
+        slack = _SLACK * (high - low)
+        if least < low - slack or most > high + slack:
+            raise ValueError(
+                f"{name} must lie in [{low:g}, {high:g}], the range of the model, got values from "
+                f"{least:.4g} to {most:.4g}; scale the images, or give the denoiser another span"
+            )
+    wanted = denoiser.channels if channels else None
+    if wanted is not None and given.ndim == 4 and given.shape[1] != wanted:
+        raise ValueError(
+            f"{name} must have {wanted} channels, as the network takes, got shape "
+            f"{tuple(given.shape)}; the order is (n, channels, height, width)"
+        )
+    has_weights = denoiser.network is not None and any(True for _ in denoiser.network.parameters())
+    return given.to(denoiser.device, denoiser.dtype if has_weights else given.dtype)
+
+
 def _same_schedule(own: np.ndarray, trained: np.ndarray) -> None:
     """Refuse a scheduler with other betas, as ``from_config`` of another class may make it."""
     if own.shape != trained.shape or not np.allclose(own, trained, rtol=1e-4):
         raise ValueError(
             "scheduler and alphas_cumprod disagree: the last shares are "
             f"{own[-1]:.3g} of {len(own)} steps and {trained[-1]:.3g} of {len(trained)}; "
-            "from_config of another class may have replaced the betas: pass beta_start, beta_end and "
-            "beta_schedule to it"
+            "from_config of another class may have replaced the betas: pass beta_start, beta_end "
+            "and beta_schedule to it"
         )
 
 
