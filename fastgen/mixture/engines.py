@@ -124,13 +124,13 @@ class Host:
     def expectation(self, mixture: em.Mixture) -> tuple[float, np.ndarray]:
         """Mean log likelihood, and responsibilities without those under the threshold."""
         joint = self.joint(mixture, em.CUTOFF)
-        log_likelihood, self._likely = kernels.normalise(joint, em.THRESHOLD, self.run)
+        log_likelihood, self._likely = kernels.normalize(joint, em.THRESHOLD, self.run)
         return float(log_likelihood.mean()), joint
 
     def posterior(self, mixture: em.Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log likelihoods (n,), all responsibilities (K, n) and likely components (n,)."""
         joint = self.joint(mixture)
-        log_likelihood, likely = kernels.normalise(joint, 0.0, self.run)
+        log_likelihood, likely = kernels.normalize(joint, 0.0, self.run)
         return log_likelihood, joint, likely
 
 

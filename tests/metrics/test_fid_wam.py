@@ -86,8 +86,8 @@ def test_fid_symmetry_scaling_and_motions():
     turn = np.linalg.qr(np.random.default_rng(2).standard_normal((6, 6)))[0]
     assert fid(Y, X) == pytest.approx(value, rel=1e-12)
     assert fid(X @ turn + 3, Y @ turn + 3) == pytest.approx(value, rel=1e-10)
-    centred = fid(X - X.mean(0), Y - Y.mean(0))
-    assert value == pytest.approx(centred + ((X.mean(0) - Y.mean(0)) ** 2).sum(), rel=1e-12)
+    centered = fid(X - X.mean(0), Y - Y.mean(0))
+    assert value == pytest.approx(centered + ((X.mean(0) - Y.mean(0)) ** 2).sum(), rel=1e-12)
     for scale in (1e-150, 1e-9, 1e9, 1e150):
         assert fid(scale * X, scale * Y) / scale / scale == pytest.approx(value, rel=1e-10)
     for library in (torch.from_numpy, torch.tensor, np.ndarray.tolist):
