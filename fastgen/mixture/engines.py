@@ -31,7 +31,7 @@ def device_rows(X: Any, xp: ModuleType, dtype: np.dtype, *, minimum_rows: int) -
     Parameters
     ----------
     X : array (n_samples, n_features)
-        Of the namespace ``xp``.
+        An array of the namespace ``xp``.
     xp : module
     dtype : numpy.dtype
     minimum_rows : int
@@ -56,7 +56,7 @@ class Host:
     X : array (n_samples, n_features)
         C-contiguous; float64 rows are not copied.
     dtype : numpy.dtype
-        Of the matrix products. For float32 the mean of X is subtracted before rounding.
+        Type of the matrix products. For float32 the mean of X is subtracted before rounding.
     run : callable
         From ``kernels.workers``.
     """
