@@ -75,20 +75,20 @@ def step(net, optimizer, discriminator, z) -> torch.Tensor:
     return loss.detach()
 
 
-def compare(case: Case, rounds: int) -> tuple[list[float], list[float]]:
+def compare(case: Case, rounds: int, count: int = K) -> tuple[list[float], list[float]]:
     """Check agreement and time one step of the generators against a shared discriminator."""
-    seeds = list(range(K))
+    seeds = list(range(count))
     discriminator = seeded(case.discriminator, 99).requires_grad_(False)
-    ensemble = Ensemble(case.generator, K, seeds=seeds)
+    ensemble = Ensemble(case.generator, count, seeds=seeds)
     lone = [seeded(case.generator, seed) for seed in seeds]
     mine, theirs = adam(ensemble), [adam(net) for net in lone]
-    z = torch.randn(K, case.batch, case.latent_dim)
+    z = torch.randn(count, case.batch, case.latent_dim)
 
     def batched() -> torch.Tensor:
         return step(ensemble, mine, discriminator, z.flatten(0, 1))
 
     def loop() -> torch.Tensor:
-        losses = [step(lone[k], theirs[k], discriminator, z[k]) for k in range(K)]
+        losses = [step(lone[k], theirs[k], discriminator, z[k]) for k in range(count)]
         return torch.stack(losses).mean()
 
     for _ in range(3):
@@ -165,6 +165,15 @@ def main() -> None:
         fast, slow = compare(case, 5 if options.quick else case.rounds)
         ratio = median(slow) / median(fast)
         lines.append(f"| {case.name} | {span(fast)} | {span(slow)} | {verdict(ratio, case.target)}")
+        print(lines[-1], flush=True)
+    lines += [
+        "", f"Cost of a step against the number of members: {CASES[0].name}.", "",
+        "| members | batched | loop | ratio |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for count in (1, 2, 4, 8, 16):
+        fast, slow = compare(CASES[0], 5 if options.quick else 40, count)
+        ratio = median(slow) / median(fast)
+        lines.append(f"| {count} | {span(fast)} | {span(slow)} | {ratio:.3g}x |")
         print(lines[-1], flush=True)
     steps, rounds = (5, 2) if options.quick else (30, 9)
     shares, loop, bares = [], [], []

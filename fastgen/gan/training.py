@@ -24,7 +24,7 @@ from .objectives import Objective
 from .objectives import objective as named
 from .rows import Rows
 from .run import Run
-from .steps import Batch, discriminator_step, generator_step
+from .steps import Batch, NotFiniteError, discriminator_step, generator_step
 from .terms import PseudoSupervision, describe
 
 __all__ = ["FitResult", "Networks", "fit"]
@@ -192,14 +192,14 @@ def fit(
         set, missing labels, more members than rows, or a folder that holds something else. Nothing
         has been written then.
     NotFiniteError
-        If a loss is NaN or infinite. The last checkpoint is kept.
+        If a loss or weight is NaN or infinite. The last checkpoint is kept.
 
     Notes
     -----
     In a process group of torch (``torchrun``) every process calls this with the same arguments:
     each takes its share of every batch, gradients are averaged by one reduction after each
     backward, and the result is that of one process to rounding, batch norm apart, which takes the
-    statistics of each share. The first process writes.
+    statistics of each share. The first process writes; to resume, all must see the folder.
 
     Examples
     --------
@@ -291,6 +291,7 @@ def _loop(
 
     def save(step: int) -> None:
         if folder is not None and writes:
+            _check_weights(run, step)
             folder.save(step, modules, optimizers, states, {"images": step * run.batch_size})
             best = run.generator if nets.ema is None else nets.ema
             _write_networks(folder, best)
@@ -344,6 +345,16 @@ def _step(run: Run, optimizers: dict[str, torch.optim.Optimizer], step: int) -> 
         run.discriminator, optimizers["generator"], run.batch(step, count), run.objective, terms
     )
     return found
+
+
+def _check_weights(run: Run, step: int) -> None:
+    """Raise if weights are not finite: a finite loss may have a gradient that is not."""
+    for name, net in zip(("generator", "discriminator"), run.nets(), strict=False):
+        if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
+            raise NotFiniteError(
+                f"the {name} has weights that are not finite after step {step}: a gradient was "
+                "NaN or infinite; lower the learning rate, or keep logarithms and roots from zero"
+            )
 
 
 @torch.no_grad()

@@ -62,7 +62,8 @@ def train(net, z, target, steps=100):
 
 @pytest.mark.parametrize("kind", FACTORIES)
 def test_members_are_lone_generators_before_and_after_training(kind):
-    steps = 10 if kind in ("biggan", "resnet") else 100
+    # Adam divides by the size of gradients: where batch norm cancels them, rounding is magnified
+    steps = {"biggan": 10, "resnet": 10, "odd": 30}.get(kind, 100)
     ensemble = Ensemble(FACTORIES[kind], K, seeds=SEEDS)
     z = latents(K, B)
     target = torch.randn_like(ensemble.each(z).detach())
@@ -294,7 +295,7 @@ def test_seeds_leave_the_global_state_alone():
 def test_wrong_arguments_are_named():
     factory = FACTORIES["mlp"]
     for private, message in (
-        (["layers.0.bais"], "'layers.0.bais' is no layer or parameter; did you mean 'layers.0.b"),
+        (["layers.0.biass"], "'layers.0.biass' is no layer or parameter; did you mean 'layers.0.b"),
         (7, "private_layers must be at most 3, the number of layers, got 7"),
         ("layers.0", r"did you mean \['layers.0'\]"),
     ):
