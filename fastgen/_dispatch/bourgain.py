@@ -86,6 +86,13 @@ def pair_ratios(
     return float(np.sqrt(extremes[:, 0].min())), float(np.sqrt(extremes[:, 1].max()))
 
 
+def asymmetry(distances: np.ndarray) -> tuple[float, float, float]:
+    """Return the largest difference of mirrored entries of a matrix, its largest and smallest."""
+    from ..kernels.cpu import bourgain
+
+    return bourgain.asymmetry(distances)
+
+
 def _in_parts(part: Any, n: int, n_jobs: int | None) -> None:
     import joblib
 

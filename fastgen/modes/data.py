@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _random, _validate
+from ..neighbors import nearest_rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -268,7 +269,7 @@ def sine_with_rare_mode(
     n_curve, n_rare : int
         Points of the curve, uniform in x, and of the rare mode, which is the last one.
     n_segments : int
-        The curve is cut into as many modes, evenly along its length.
+        Modes of the curve: what is nearest to each of as many points, evenly along its length.
     random_state : int, numpy.random.Generator, RandomState or None
 
     Returns
@@ -290,23 +291,20 @@ def sine_with_rare_mode(
     n_curve = _validate.integer(n_curve, "n_curve")
     n_rare = _validate.integer(n_rare, "n_rare")
     n_segments = _validate.integer(n_segments, "n_segments", minimum=2)
-    fine = np.linspace(-10, 10, 400_001)
-    along = _lengths(_sine(fine))
-    edges = np.interp(np.linspace(0, along[-1], n_segments + 1), along, fine)
-    middles = np.interp((np.arange(n_segments) + 0.5) * along[-1] / n_segments, along, fine)
-    x = rng.uniform(-10, 10, n_curve)
+    fine = _sine(np.linspace(-10, 10, 400_001))
+    length = _lengths(fine)[-1]
+    centers = _evenly(fine, 2 * n_segments + 1)[1::2]
     deviation = math.sqrt(0.05) / 1000
+    curve = _sine(rng.uniform(-10, 10, n_curve))
     spike = np.array([0.0, 10.0]) + deviation * rng.standard_normal((n_rare, 2))
-    segment = np.minimum(np.searchsorted(edges, x, side="right") - 1, n_segments - 1)
-    scale = np.full(n_segments + 1, along[-1] / n_segments / 4)
-    scale[-1] = deviation
-    shares = np.append(np.diff(edges) / 20 * n_curve, n_rare) / (n_curve + n_rare)
+    even = nearest_rows(_sine(np.linspace(-10, 10, 40_001)), centers)[1][:, 0]
+    shares = np.bincount(even, minlength=n_segments) / len(even) * n_curve
     return ModeData(
-        X=np.concatenate([_sine(x), spike]),
-        labels=np.concatenate([segment, np.full(n_rare, n_segments)]),
-        centers=np.concatenate([_sine(middles), [[0.0, 10.0]]]),
-        scale=scale,
-        weights=shares,
+        X=np.concatenate([curve, spike]),
+        labels=np.append(nearest_rows(curve, centers)[1], np.full(n_rare, n_segments)),
+        centers=np.concatenate([centers, [[0.0, 10.0]]]),
+        scale=np.append(np.full(n_segments, length / n_segments / 4), deviation),
+        weights=np.append(shares, n_rare) / (n_curve + n_rare),
     )
 
 

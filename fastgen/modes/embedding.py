@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _arrays, _random, _validate
 from .._dispatch import bourgain
@@ -23,7 +23,7 @@ _LEAST_SETS, _OFFICIAL_SETS = 8, 5
 _PROJECTED = 8
 # A callable metric is evaluated on a subsample whose law of distances is as near as this.
 _DEVIATION, _CONFIDENCE = 0.05, 0.99
-_LAW_POINTS = 1000
+_LAW_POINTS = 400
 # Coordinates are 1-Lipschitz but for rounding if the triangle inequality holds.
 _LIPSCHITZ = 1 + 1e-9
 
@@ -82,7 +82,7 @@ class BourgainEmbedding(BaseEstimator):
         done to them: at most 1 in a metric space.
     lpdd_distance_ : float
         W1 of the laws of log pairwise distances of ``scale_ * embedding_`` and of the data, on at
-        most 1000 points; at most ``log(distortion_)`` for "classical". Nats.
+        most 400 points; at most ``log(distortion_)`` for "classical". Nats.
     subsampling_bound_ : float
         0 if all elements were embedded, else `subsampling_bound` of their number.
     n_features_in_ : int
@@ -166,6 +166,7 @@ class BourgainEmbedding(BaseEstimator):
         """
         settings = self._settings()
         if not callable(self.metric):
+            _validate.one_of(self.metric, "metric", pairwise.METRICS)
             X = validate_data(self, _arrays.to_host(X), dtype=np.float64, ensure_min_samples=2)
         rng = _random.generator(self.random_state)
         total = None if settings.most is None else min(settings.most, len(X)) - 1
@@ -205,7 +206,9 @@ class BourgainEmbedding(BaseEstimator):
             factor = math.sqrt(g.size) / float(np.linalg.norm(centered))
             self.embedding_, self.scale_ = factor * centered, 1 / math.sqrt(factor * least)
         self.distortion_ = most / least
-        self.lpdd_distance_ = self._law_distance(rows, matrix, rng)
+        kept = np.sort(rng.permutation(len(rows))[:_LAW_POINTS])
+        given = rows[np.ix_(kept, kept)] if matrix else rows[kept]
+        self._law_sample = kept, given, matrix
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -223,6 +226,16 @@ class BourgainEmbedding(BaseEstimator):
             A row for each of ``indices_``: fewer than X has where ``max_points`` says so.
         """
         return self.fit(X).embedding_
+
+    @property
+    def lpdd_distance_(self) -> float:
+        """W1 of the laws of log distances in the embedding and in the data, in nats."""
+        check_is_fitted(self, "embedding_")
+        kept, rows, matrix = self._law_sample
+        given = pairwise.condensed(rows, matrix)
+        found = self.scale_ * pdist(self.embedding_[kept])
+        apart = given > 0
+        return pairwise.lpdd_distance(np.log(found[apart]), np.log(given[apart]))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -263,16 +276,6 @@ class BourgainEmbedding(BaseEstimator):
                 "random_state"
             )
         return least, most
-
-    def _law_distance(self, rows: np.ndarray, matrix: bool, rng: np.random.Generator) -> float:
-        n = len(rows)
-        kept = np.sort(rng.permutation(n)[:_LAW_POINTS]) if n > _LAW_POINTS else np.arange(n)
-        given = pairwise.condensed(rows[np.ix_(kept, kept)] if matrix else rows[kept], matrix)
-        found = self.scale_ * pdist(self.embedding_[kept])
-        apart = given > 0
-        if not apart.any():
-            return 0.0
-        return pairwise.lpdd_distance(np.log(found[apart]), np.log(given[apart]))
 
 
 class _Settings(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays, _random, _validate
+from .._dispatch import bourgain
 from .._progress import Report
 
 METRICS = ("euclidean", "precomputed")
@@ -60,6 +61,9 @@ def log_pairwise_distances(
     [0.0, 0.0]
     """
     most = _validate.integer(max_points, "max_points", minimum=2)
+    if not callable(metric):
+        _validate.one_of(metric, "metric", METRICS)
+        X = _validate.data_matrix(_arrays.to_host(X), "X")
     rng = _random.generator(random_state)
     rows, matrix, _ = sample_of(X, metric, most, rng, lambda count=1: None)
     logs = logarithms(condensed(rows, matrix))
@@ -161,7 +165,12 @@ def sample_of(
     rng: np.random.Generator,
     report: Report,
 ) -> tuple[np.ndarray, bool, np.ndarray]:
-    """Draw at most ``most`` elements and check them at the door.
+    """Draw at most ``most`` elements.
+
+    Parameters
+    ----------
+    X : float64 array, finite and two-dimensional, or with a callable metric a sequence
+    metric, most, rng, report
 
     Returns
     -------
@@ -172,11 +181,8 @@ def sample_of(
     indices : int64 array (a,)
         The elements that were drawn, in increasing order.
     """
-    if not callable(metric):
-        _validate.one_of(metric, "metric", METRICS)
-        X = _validate.data_matrix(_arrays.to_host(X), "X")
-        if metric == "precomputed":
-            _check_matrix(X)
+    if metric == "precomputed":
+        _check_matrix(X)
     n = len(X)
     if n < 2:
         raise ValueError(f"X must have at least 2 elements, got {n}")
@@ -196,21 +202,19 @@ def _check_matrix(distances: np.ndarray) -> None:
             'X must be a square matrix of distances for metric="precomputed", got shape '
             f"{distances.shape}"
         )
-    slack = _SYMMETRY * float(np.abs(distances).max())
-    if distances.min() < 0 or np.abs(np.diagonal(distances)).max() > slack:
+    worst, largest, smallest = bourgain.asymmetry(distances)
+    slack = _SYMMETRY * largest
+    diagonal = np.diagonal(distances).max()
+    if smallest < 0 or diagonal > slack:
         raise ValueError(
             'X must have distances of at least 0 and a diagonal of 0 for metric="precomputed", got '
-            f"{distances.min():g} at least and a diagonal up to {np.diagonal(distances).max():g}"
+            f"{smallest:g} at least and a diagonal up to {diagonal:g}"
         )
-    step = 512
-    for start in range(0, len(distances), step):
-        block = slice(start, start + step)
-        gap = np.abs(distances[block] - distances[:, block].T).max()
-        if gap > slack:
-            raise ValueError(
-                'X must be symmetric for metric="precomputed", got entries that differ by '
-                f"{gap:g}; pass (X + X.T) / 2 if they should not"
-            )
+    if worst > slack:
+        raise ValueError(
+            'X must be symmetric for metric="precomputed", got entries that differ by '
+            f"{worst:g}; pass (X + X.T) / 2 if they should not"
+        )
 
 
 def _by_calls(elements: list, metric: Callable, report: Report) -> np.ndarray:
@@ -232,9 +236,9 @@ def _by_calls(elements: list, metric: Callable, report: Report) -> np.ndarray:
 
 def condensed(rows: np.ndarray, matrix: bool) -> np.ndarray:
     """Return the distances of all pairs, one after the other."""
-    from scipy.spatial.distance import pdist
+    from scipy.spatial.distance import pdist, squareform
 
-    return rows[np.triu_indices(len(rows), 1)] if matrix else pdist(rows)
+    return squareform(rows, checks=False) if matrix else pdist(rows)
 
 
 def logarithms(distances: np.ndarray) -> np.ndarray:

@@ -44,16 +44,16 @@ def _fill(tile, rows, first):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _lower(nearest, sets, start, stop, gaps):
-    """Bring a tile of distances to the sets ``sets[start:stop]``."""
-    gap0, gap1 = load(gaps, 0), load(gaps, LANES)
-    gap2, gap3 = load(gaps, 2 * LANES), load(gaps, 3 * LANES)
+def _lower(nearest, sets, start, stop, gaps, at):
+    """Bring TILE distances, from flat position ``at`` on, to the sets ``sets[start:stop]``."""
+    gap0, gap1 = load(gaps, at), load(gaps, at + LANES)
+    gap2, gap3 = load(gaps, at + 2 * LANES), load(gaps, at + 3 * LANES)
     for where in range(start, stop):
-        at = sets[where] * TILE
-        store(nearest, at, lesser(gap0, load(nearest, at)))
-        store(nearest, at + LANES, lesser(gap1, load(nearest, at + LANES)))
-        store(nearest, at + 2 * LANES, lesser(gap2, load(nearest, at + 2 * LANES)))
-        store(nearest, at + 3 * LANES, lesser(gap3, load(nearest, at + 3 * LANES)))
+        to = sets[where] * TILE
+        store(nearest, to, lesser(gap0, load(nearest, to)))
+        store(nearest, to + LANES, lesser(gap1, load(nearest, to + LANES)))
+        store(nearest, to + 2 * LANES, lesser(gap2, load(nearest, to + 2 * LANES)))
+        store(nearest, to + 3 * LANES, lesser(gap3, load(nearest, to + 3 * LANES)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -85,15 +85,19 @@ def matrix_set_distances(distances, starts, sets, first, out):
     """
     count, n_sets = out.shape
     nearest = np.empty((n_sets, TILE))
-    gaps = np.zeros(TILE)
+    gaps = np.zeros((TILE, TILE))
     for begin in range(0, count, TILE):
         width = min(TILE, count - begin)
         nearest[:] = np.inf
-        for j in range(distances.shape[0]):
-            row = distances[j, first + begin : first + begin + width]
-            for lane in range(width):
-                gaps[lane] = row[lane]
-            _lower(nearest, sets, starts[j], starts[j + 1], gaps)
+        for top in range(0, distances.shape[0], TILE):
+            # rows lie far apart: many are fetched at a time
+            height = min(TILE, distances.shape[0] - top)
+            for i in range(height):
+                row = distances[top + i, first + begin : first + begin + width]
+                for lane in range(width):
+                    gaps[i, lane] = row[lane]
+            for i in range(height):
+                _lower(nearest, sets, starts[top + i], starts[top + i + 1], gaps, i * TILE)
         _write(nearest, False, begin, out)
 
 
@@ -117,7 +121,7 @@ def point_set_distances(rows, starts, sets, first, out):
         for j in range(rows.shape[0]):
             if starts[j] < starts[j + 1]:
                 _squares(tile, rows, j, gaps)
-                _lower(nearest, sets, starts[j], starts[j + 1], gaps)
+                _lower(nearest, sets, starts[j], starts[j + 1], gaps, 0)
         _write(nearest, True, begin, out)
 
 
@@ -125,12 +129,33 @@ def point_set_distances(rows, starts, sets, first, out):
 def _widen(found, given, width, extremes):
     """Take a tile of pairs, except those of distance 0, into the extremes of their ratios."""
     least, most = extremes[0], extremes[1]
+    beyond = 0
     for lane in range(width):
-        if given[lane] > 0:
-            ratio = found[lane] / given[lane]
-            least = min(least, ratio)
-            most = max(most, ratio)
-    extremes[0], extremes[1] = least, most
+        # no division but for the few pairs that matter
+        low, high = least * given[lane], most * given[lane]
+        beyond += (found[lane] < low) | (found[lane] > high)
+    if beyond or least == np.inf:
+        for lane in range(width):
+            if given[lane] > 0:
+                ratio = found[lane] / given[lane]
+                extremes[0] = min(extremes[0], ratio)
+                extremes[1] = max(extremes[1], ratio)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def asymmetry(distances):
+    """Largest difference of two entries that mirror each other, largest entry, and smallest."""
+    n = distances.shape[0]
+    worst, largest, smallest = 0.0, distances[0, 0], distances[0, 0]
+    for top in range(0, n, TILE):
+        for left in range(0, top + 1, TILE):
+            for i in range(top, min(top + TILE, n)):
+                for j in range(left, min(left + TILE, n)):
+                    a, b = distances[i, j], distances[j, i]
+                    worst = max(worst, abs(a - b))
+                    largest = max(largest, a, b)
+                    smallest = min(smallest, a, b)
+    return worst, largest, smallest
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -12,6 +12,7 @@ import operator
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 8
@@ -103,10 +104,15 @@ for _op, _instruction in (
 
 @intrinsic
 def lesser(typingctx, a, b):
-    """Return ``a`` where it is less than ``b``, else ``b``, lane by lane."""
+    """Return the lesser of ``a`` and ``b``, neither of them NaN, lane by lane."""
 
     def codegen(context, builder, signature, args):
-        return builder.select(builder.fcmp_ordered("<", *args), *args)
+        # a comparison and a choice would be stored under a mask, which is slow
+        vector = args[0].type
+        kind = ir.FunctionType(vector, [vector, vector])
+        name = f"llvm.minnum.v{LANES}{vector.element.intrinsic_name}"
+        minimum = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(minimum, args, fastmath=("nnan", "nsz"))
 
     return a(a, b), codegen
 
