@@ -11,17 +11,52 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from . import laws
+    from .calibration import Calibration, calibrate
+    from .denoiser import Denoiser, from_denoiser, from_flow, from_predictor
+    from .exact import ExactSet
+    from .generator import as_generator
+    from .pairing import Pairing, pairing
+    from .sampling import LocalSamples, SamplingInterrupted, local_sample
     from .schedules import alphas_cumprod, noise_levels
 
 _HOMES = {
+    "Calibration": "calibration",
+    "Denoiser": "denoiser",
+    "ExactSet": "exact",
+    "LocalSamples": "sampling",
+    "Pairing": "pairing",
+    "SamplingInterrupted": "sampling",
     "alphas_cumprod": "schedules",
+    "as_generator": "generator",
+    "calibrate": "calibration",
+    "from_denoiser": "denoiser",
+    "from_flow": "denoiser",
+    "from_predictor": "denoiser",
+    "local_sample": "sampling",
     "noise_levels": "schedules",
+    "pairing": "pairing",
 }
 
 __all__ = [
+    "Calibration",
+    "Denoiser",
+    "ExactSet",
+    "LocalSamples",
+    "Pairing",
+    "SamplingInterrupted",
     "alphas_cumprod",
+    "as_generator",
+    "calibrate",
+    "from_denoiser",
+    "from_flow",
+    "from_predictor",
     "laws",
+    "local_sample",
     "noise_levels",
+    "pairing",
 ]
 
-__getattr__, __dir__ = attach(__name__, _HOMES, submodules=("laws",))
+# What cannot be imported without torch.
+_NEEDS = dict.fromkeys(("calibration", "denoiser", "generator", "sampling"), "torch")
+
+__getattr__, __dir__ = attach(__name__, _HOMES, submodules=("laws",), needs=_NEEDS)

@@ -29,6 +29,7 @@ _INSTANTIATIONS = {
     ),
     "bourgain": ("matrix_set_distances<double>", "point_set_distances<double>"),
     "bures": tuple(f"cross_products<{scalar}, 32>" for scalar in SCALARS.values()),
+    "exact_score": tuple(f"weighted_means<{scalar}>" for scalar in SCALARS.values()),
     "linear_path": tuple(
         f"{kernel}<{scalar}, {cell}, {side}>"
         for kernel in ("leading_path", "tall_path")
