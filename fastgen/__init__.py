@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 from ._lazy import attach
 
 if TYPE_CHECKING:
-    from . import diffusion, goof, linear, metrics, mixture, networks, plotting
+    from . import diffusion, gan, goof, linear, metrics, mixture, modes, networks, plotting
     from ._show_versions import show_versions
     from ._version import __version__
 

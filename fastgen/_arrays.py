@@ -55,6 +55,16 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "requires_grad")
 
 
+def wants_gradient(value: Any) -> bool:
+    """Whether ``value`` is a torch tensor whose graph is recorded."""
+    return is_tensor(value) and bool(value.requires_grad)
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array of any library, or an object that NumPy reads as one."""
+    return hasattr(value, "__array__") or on_device(value)
+
+
 def on_device(value: Any) -> bool:
     """Whether ``value`` is an array in the memory of a CUDA device, of CuPy or of torch."""
     if is_tensor(value):

@@ -13,7 +13,19 @@ from ._dispatch import compiling
 # A bar that nobody asked for appears after so many seconds.
 _DELAY = 2.0
 
-Report = Callable[..., Any]
+
+class Report:
+    """What `reporter` yields: called as work is finished, from any thread."""
+
+    def __init__(
+        self, update: Callable[[int], Any], note: Callable[[str], Any] = lambda text: None
+    ) -> None:
+        self._update = update
+        self.note = note
+
+    def __call__(self, count: int = 1) -> None:
+        """Count pieces of work as done."""
+        self._update(count)
 
 
 @contextlib.contextmanager
@@ -27,6 +39,8 @@ def reporter(
     silent: bool = False,
 ) -> Iterator[Report]:
     """Yield ``report(count=1)``, to be called as work is finished, from any thread.
+
+    ``report.note(text)`` writes numbers of the moment behind the bar, if there is one.
 
     Parameters
     ----------
@@ -46,7 +60,7 @@ def reporter(
         None draws no bar: for estimators, which are silent unless told otherwise.
     """
     if progress is False or (progress is None and silent):
-        yield lambda count=1: None
+        yield Report(lambda count: None)
         return
     if callable(progress):
         yield _counting(progress, total, done)
@@ -66,30 +80,30 @@ def reporter(
 
 
 def _after_compilation(bar: Any) -> Report:
-    """Return ``bar.update`` with a clock that stands still while kernels are compiled."""
+    """Report to a bar whose clock stands still while kernels are compiled."""
     lock = threading.Lock()
     before = compiling.seconds()
 
-    def report(count: int = 1) -> Any:
+    def update(count: int) -> None:
         nonlocal before
         with lock:
             now = compiling.seconds()
             if now > before and hasattr(bar, "start_t"):  # a bar that is not drawn has no clock
                 bar.start_t = min(bar.start_t + now - before, bar._time())
                 before = now
-        return bar.update(count)
+        bar.update(count)
 
-    return report
+    return Report(update, lambda text: bar.set_postfix_str(text, refresh=False))
 
 
 def _counting(progress: Callable[..., Any], total: int | None, done: int) -> Report:
     lock = threading.Lock()
     finished = done
 
-    def report(count: int = 1) -> None:
+    def update(count: int) -> None:
         nonlocal finished
         with lock:
             finished += count
             progress(finished) if total is None else progress(finished, total)
 
-    return report
+    return Report(update)

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _arrays, _validate
 from ._dispatch import threads
-from ._dispatch.nearest_rows import centre_rows, renew_lists, select_rows
+from ._dispatch.nearest_rows import center_rows, renew_lists, select_rows
 
 _EPS = float(np.finfo(np.float32).eps)
 # Rows of the pool that are projected at a time, and of the products that stay in the cache.
@@ -242,10 +242,10 @@ class _Screen:
         """
         squares = np.empty(len(rows))
         if self.basis is None:
-            centre_rows(rows, self.mean, scale, out, squares)
+            center_rows(rows, self.mean, scale, out, squares)
             return squares
         centered = np.empty(rows.shape, np.float32)
-        centre_rows(rows, self.mean, scale, centered, squares)
+        center_rows(rows, self.mean, scale, centered, squares)
         q = self.basis.shape[1]
         out[:, :q] = centered @ self.basis.astype(np.float32)
         inside = np.einsum("ij,ij->i", out[:, :q], out[:, :q], dtype=np.float64)

@@ -58,6 +58,18 @@ def test_a_missing_device_is_named():
         _arrays.require_device("fit on the device")
 
 
+def test_what_an_array_is():
+    class Shown:
+        __cuda_array_interface__ = ()
+
+    class Read:
+        def __array__(self, dtype=None, copy=None):
+            return np.zeros(2)
+
+    assert all(map(_arrays.is_array, (np.zeros(2), np.float64(1), Shown(), Read())))
+    assert not any(map(_arrays.is_array, ([1.0], 2, "text", None, object())))
+
+
 # --- seeds ---------------------------------------------------------------------------------------
 
 
@@ -124,6 +136,17 @@ def test_bars_appear_where_they_are_wanted(monkeypatch):
         with _progress.reporter(progress, unit="image", total=2, title="real", **options) as report:
             report(2)
         assert ("real" in stream.getvalue()) == drawn, (progress, options)
+
+
+def test_notes_stand_behind_the_bar_and_are_free_where_there_is_none(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    for progress in (True, False, lambda *amounts: None):
+        with _progress.reporter(progress, unit="step", total=2) as report:
+            report.note("loss=0.5")
+            report(2)
+    assert stream.getvalue().count("\n") == 1
+    assert "loss=0.5" in stream.getvalue()
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from oracles import nearest_rows as naive_rows
 from sklearn.datasets import load_digits
 
 from fastgen import neighbors
-from fastgen._dispatch.nearest_rows import centre_rows, select_rows
+from fastgen._dispatch.nearest_rows import center_rows, select_rows
 from fastgen.neighbors import nearest_rows
 
 
@@ -140,12 +140,12 @@ def test_the_kernel_renews_lists():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_centred_rows(dtype):
+def test_centered_rows(dtype):
     rng = np.random.default_rng(0)
     given, mean = (1e4 + rng.standard_normal((5, 33))).astype(dtype), np.full(33, 1e4)
     out, squares = np.empty((5, 33), np.float32), np.empty(5)
-    centre_rows(given, mean, 0.25, out, squares)
-    expected, lengths = naive_rows.centre_rows(given, mean, 0.25)
+    center_rows(given, mean, 0.25, out, squares)
+    expected, lengths = naive_rows.center_rows(given, mean, 0.25)
     np.testing.assert_array_equal(out, expected.astype(np.float32))
     np.testing.assert_allclose(squares, lengths, rtol=1e-14)
 

@@ -203,7 +203,7 @@ def lane_shares(n: int, rounds: int) -> tuple[float, float]:
     diag, upper = np.empty((n, 8)), np.empty((n, 8))
     out = np.empty(8)
     copying = seconds(stack.copy, rounds)
-    both = seconds(lambda: nuclear._bidiagonalise(stack.copy(), n, diag, upper), rounds)
+    both = seconds(lambda: nuclear._bidiagonalize(stack.copy(), n, diag, upper), rounds)
     return both - copying, seconds(
         lambda: nuclear._sum_of_roots(diag, upper, *nodes(FLOAT64), out), rounds
     )

@@ -68,7 +68,7 @@ def full_densities(rows, means, factors, constants, likely, cutoff, run: Run) ->
     cutoff : float
         A component so far below the best may be left at minus infinity.
     run : callable
-        From :func:`workers`.
+        From `workers`.
     """
     from ..kernels.cpu import em
 
@@ -97,16 +97,16 @@ def diagonal_densities(rows, means, scales, constants, run: Run) -> np.ndarray:
     return _diagonal_densities(rows, means, scales, constants, run, lambda part: part)
 
 
-def tied_densities(rows, centre, means, factor, constants, run: Run) -> np.ndarray:
+def tied_densities(rows, center, means, factor, constants, run: Run) -> np.ndarray:
     """Weighted log densities (K, N) of one covariance, from its inverse root ``factor`` (d, d).
 
-    Rows and means are whitened about ``centre`` (d,), rows a few at a time.
+    Rows and means are whitened about ``center`` (d,), rows a few at a time.
     """
-    means = (means - centre) @ factor.T
-    centre, factor = centre.astype(rows.dtype), factor.astype(rows.dtype)
+    means = (means - center) @ factor.T
+    center, factor = center.astype(rows.dtype), factor.astype(rows.dtype)
     scales = np.ones(means.shape)
     return _diagonal_densities(
-        rows, means, scales, constants, run, lambda part: (part - centre) @ factor.T
+        rows, means, scales, constants, run, lambda part: (part - center) @ factor.T
     )
 
 
@@ -125,7 +125,7 @@ def _diagonal_densities(rows, means, scales, constants, run, whiten) -> np.ndarr
     return joint
 
 
-def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray, np.ndarray]:
+def normalize(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Responsibilities in place of ``joint``; returns log likelihoods and likely components (N,).
 
     Those up to ``threshold`` become zero, the others are scaled to the sum one.
@@ -135,14 +135,14 @@ def normalise(joint: np.ndarray, threshold: float, run: Run) -> tuple[np.ndarray
     log_likelihood = np.empty(joint.shape[1])
     likely = np.empty(joint.shape[1], np.int64)
     run(
-        lambda span: em.normalise(joint, *span, threshold, log_likelihood, likely),
+        lambda span: em.normalize(joint, *span, threshold, log_likelihood, likely),
         _spans(joint.shape[1]),
     )
     return log_likelihood, likely
 
 
-def second_moments(rows, share, centre) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted sums (d,) and (d, d) of float64 rows about ``centre``, and of outer products."""
+def second_moments(rows, share, center) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums (d,) and (d, d) of float64 rows about ``center``, and of outer products."""
     from ..kernels.cpu import blas, em
 
     chosen = np.flatnonzero(share)
@@ -152,6 +152,6 @@ def second_moments(rows, share, centre) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, len(chosen), _BLOCK):
         part = chosen[start : start + _BLOCK]
         z = store[: len(part)]
-        em.weighted_rows(rows, part, share, centre, z, first)
+        em.weighted_rows(rows, part, share, center, z, first)
         blas.syrk(z.T, second)
     return first, second + np.tril(second, -1).T

@@ -75,7 +75,7 @@ def add_rows(r: np.ndarray, rows: np.ndarray) -> None:
 
 
 def dense_runs(counts: np.ndarray, n_columns: int) -> Iterator[tuple[slice, bool]]:
-    """Cut ascending counts into runs, each with whether :func:`dense_path` suits it."""
+    """Cut ascending counts into runs, each with whether `dense_path` suits it."""
     gap = max(1, n_columns // _GAP_SHARE)
     shortest = max(_SHORTEST_RUN, _RUN_WORK // n_columns)
     edges = (np.flatnonzero(np.diff(counts) > gap) + 1).tolist()

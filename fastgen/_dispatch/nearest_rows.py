@@ -12,11 +12,11 @@ def select_rows(scores, bounds, unit, x, pool, first, distances, indices) -> int
     return nearest_rows.select_rows(scores, bounds, unit, x, pool, first, distances, indices)
 
 
-def centre_rows(rows, mean, scale, out, squares) -> None:
-    """Run ``kernels.cpu.nearest_rows.centre_rows``."""
+def center_rows(rows, mean, scale, out, squares) -> None:
+    """Run ``kernels.cpu.nearest_rows.center_rows``."""
     from ..kernels.cpu import nearest_rows
 
-    nearest_rows.centre_rows(rows, mean, scale, out, squares)
+    nearest_rows.center_rows(rows, mean, scale, out, squares)
 
 
 def renew_lists(x, pool, scale, first, distances, indices) -> None:

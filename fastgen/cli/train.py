@@ -230,22 +230,22 @@ def _fitted(
     progress: bool,
 ) -> Any:
     """Train with a bar that shows the losses."""
-    import sys
-
-    from tqdm import tqdm
-
+    from .._progress import reporter
     from ..gan import NotFiniteError, fit
 
     if not any(getattr(n, "n_classes", None) for n in (generator, discriminator)):
         labels = None
-    with tqdm(total=options["steps"], unit="step", file=sys.stderr, disable=not progress) as bar:
+    seen = 0
+    with reporter(progress, unit="step", total=options["steps"]) as report:
 
         def count(done: int, total: int) -> None:
-            bar.update(done - bar.n)
+            nonlocal seen
+            report(done - seen)
+            seen = done
 
         def show(row: dict[str, Any], nets: Any) -> None:
             losses = {k: v for k, v in row.items() if k not in ("step", "images")}
-            bar.set_postfix(losses, refresh=False)
+            report.note(", ".join(f"{name}={value:.3g}" for name, value in losses.items()))
 
         try:
             return fit(

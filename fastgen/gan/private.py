@@ -183,7 +183,7 @@ class PrivateLayer(nn.Module):
             for name, _ in self.layer.named_buffers()
             if self.statistics
         } | self.private  # fmt: skip
-        plain = type(self.layer).__module__.startswith("torch.nn.modules")
+        plain = getattr(nn, type(self.layer).__name__, None) is type(self.layer)
         if plain and not any(True for _ in self.layer.buffers()):
             dims = {name: 0 if name in own else None for name in tensors}
             call = vmap(

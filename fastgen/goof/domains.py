@@ -119,6 +119,13 @@ class Sphere(Ball):
     ----------
     radius : float
         Positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.goof import Sphere
+    >>> Sphere(10).project(np.array([[3.0, 4.0]]))
+    array([[6., 8.]])
     """
 
     def project(self, z: Rows) -> Rows:
@@ -141,8 +148,17 @@ class Box(Free):
 
     Parameters
     ----------
-    low, high : float
-        With ``low < high``.
+    low : float, default -1.0
+        Least value of a coordinate, below ``high``.
+    high : float, default 1.0
+        Greatest value of a coordinate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.goof import Box
+    >>> Box(-1, 2).project(np.array([[-3.0, 0.5, 4.0]]))
+    array([[-1. ,  0.5,  2. ]])
     """
 
     def __init__(self, low: float = -1.0, high: float = 1.0) -> None:

@@ -168,6 +168,14 @@ def overfit_test(
     -------
     OverfitTest
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a set has fewer than two rows, an array is given as ``init`` or a result as ``resume``,
+        or ``cond`` in place of ``cond_train`` and ``cond_val``; and as `nearest`.
+    KeyboardInterrupt
+        If a search was interrupted: a part of one set is not comparable with the other.
+
     Notes
     -----
     Webster, Rabin, Simon and Jurie, "Detecting overfitting of deep generative networks via latent

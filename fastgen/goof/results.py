@@ -98,7 +98,11 @@ class NearestResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the figures over the targets that were searched as plain Python, ready for JSON.
 
-        ``goof`` is the root mean squared distance, ``mse`` and ``median`` are per pixel.
+        Returns
+        -------
+        dict
+            ``goof`` is the root mean squared distance, ``mse`` and ``median`` are per pixel; the
+            three are None if no target was searched.
         """
         squared, mse = self.squared_distance[self.finished], self.mse[self.finished]
         some = bool(len(mse))
@@ -146,6 +150,13 @@ class NearestResult(Result):
         ----------
         path : path
             Ends in .npz; a file of that name is replaced.
+
+        Raises
+        ------
+        ValueError
+            If ``path`` does not end in .npz.
+        OSError
+            If the file cannot be written; nothing is left behind.
         """
         if not os.fspath(path).lower().endswith(".npz"):
             raise ValueError(f"path must end in .npz, got {os.fspath(path)!r}")
@@ -189,7 +200,24 @@ class NearestResult(Result):
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> NearestResult:
-        """Return the result that the arrays of a file hold; ValueError naming it if they do not."""
+        """Return the result that the arrays of a file hold.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            The arrays of the file by name.
+        path : path
+            Where they are from, for messages.
+
+        Returns
+        -------
+        NearestResult
+
+        Raises
+        ------
+        ValueError
+            If an array is missing, or their lengths differ.
+        """
         names = [field.name for field in dataclasses.fields(cls)]
         name = os.fspath(path)
         if missing := set(names) - set(arrays):

@@ -313,7 +313,7 @@ def planted(
     Parameters
     ----------
     generator : nn.Module, callable, LinearGAN, or a list of them
-        Of a list, each member makes an equal share of the targets.
+        Each member of a list makes an equal share of the targets.
     n : int, default 256
         Number of targets.
     prior, domain, cond, random_state
@@ -326,6 +326,12 @@ def planted(
     Returns
     -------
     PlantedResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is no positive integer, an array is given as ``init`` or a result as ``resume``;
+        and as `nearest`.
 
     Examples
     --------

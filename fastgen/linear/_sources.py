@@ -188,8 +188,6 @@ def make_source(data: Any, population_fraction: float) -> ModelSource | ArraySou
     """Return the source that fits ``data``."""
     if data is None:
         return ModelSource(SpikedGaussian())
-    if not isinstance(data, list | tuple) and not (
-        hasattr(data, "__array__") or hasattr(data, "__cuda_array_interface__")
-    ):
+    if not isinstance(data, list | tuple) and not _arrays.is_array(data):
         return ModelSource(data)
     return ArraySource(_arrays.to_host(data), population_fraction)

@@ -252,6 +252,13 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Returns
         -------
         ndarray (n_samples, n_features)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``Z`` is not numeric, not finite or of another shape.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         """
         check_is_fitted(self)
         Z = _validate.data_matrix(Z, "Z", minimum_rows=1)

@@ -248,7 +248,7 @@ def power_law(dim: int, exponent: float) -> GaussianData:
     Returns
     -------
     GaussianData
-        Of mean zero, with the coordinates as principal axes.
+        A model with mean zero and the coordinates as principal axes.
 
     Raises
     ------

@@ -50,9 +50,9 @@ def subspace_sweep(
     ----------
     n_observed : int or iterable of int
         Numbers p of observed coordinates, from ``n_components`` to ``dim``.
-    supervision : float or iterable of float
+    supervision : float or iterable of float, default (0.5, 0.75, 0.9, 1.0)
         Shares of samples with a target, 0 to 1.
-    orthonormality_slack : float or iterable of float
+    orthonormality_slack : float or iterable of float, default (0.0, 0.5, 1.0, 3.0, np.inf)
         Slacks from 0 (orthonormal) to infinity (free).
     dim : int, default 32
         Dimension of x.

@@ -162,6 +162,13 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         SubspaceFit
             This object.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter of this object is out of its range, ``n_components`` is more than the
+            samples or features of ``X``, ``X`` or ``Z`` is not numeric, not finite, of another
+            shape, or too large to be squared, or ``Z`` is missing.
         """
         k = _validate.integer(self.n_components, "n_components")
         max_iter = _validate.integer(self.max_iter, "max_iter")
@@ -247,6 +254,13 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         ndarray (n_samples, n_features)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``Z`` is not numeric, not finite or of another shape.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         """
         check_is_fitted(self)
         z = _validate.data_matrix(Z, "Z", minimum_rows=1)

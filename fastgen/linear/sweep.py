@@ -72,7 +72,7 @@ def sweep(
     n_supervised : int or sequence of int, optional
         Number of samples paired with pseudo-latents, from 1 to ``n_samples`` (the default). The
         supervised problems see these pairs only; "unsupervised" sees all samples.
-    problems : str, callable, or sequence of both
+    problems : str, callable or sequence, default ("unsupervised", "pseudo_supervised")
         A callable is a problem of your own: it takes X (d, n_supervised) and Z (k, n_supervised),
         a sample a column, which it must not change, and returns a generator (d, k). The result,
         and a store, know it by its ``__name__``. The names are

@@ -39,7 +39,23 @@ class Pixels:
     """
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Return features (n, d) of images (n, ...)."""
+        """Return the pixels of images in rows.
+
+        Parameters
+        ----------
+        images : array (n, ...)
+            Values 0 to 255 in uint8, or values as they are wanted in another type.
+
+        Returns
+        -------
+        ndarray (n, d)
+            Float64; uint8 divided by 255.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``images`` is empty, has one axis only, or is not numeric or not finite.
+        """
         array = np.asarray(to_host(images))
         if array.ndim < 2 or not array.size:
             raise ValueError(
@@ -75,12 +91,22 @@ class PCAFeatures:
         self.n_components = n_components
 
     def fit(self, images: Any) -> PCAFeatures:
-        """Find the components of images (n, ...), as `Pixels` has them.
+        """Find the principal components.
+
+        Parameters
+        ----------
+        images : array (n, ...)
+            The reference, as for `Pixels`.
+
+        Returns
+        -------
+        PCAFeatures
+            This object.
 
         Raises
         ------
-        ValueError
-            If there are fewer rows or columns than components.
+        TypeError, ValueError
+            If there are fewer rows or columns than components, and as `Pixels`.
         """
         from sklearn.decomposition import PCA
 
@@ -95,7 +121,22 @@ class PCAFeatures:
         return self
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Return features (n, n_components)."""
+        """Return the coordinates along the components.
+
+        Parameters
+        ----------
+        images : array (n, ...)
+            As for `Pixels`, with as many pixels and channels as those of `fit`.
+
+        Returns
+        -------
+        ndarray (n, n_components)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before `fit`, for images of another size, and as `Pixels`.
+        """
         if not hasattr(self, "pca_"):
             raise ValueError("PCAFeatures is not fitted; call fit with the reference images first")
         rows = Pixels()(images)
@@ -280,7 +321,21 @@ def resnet18(
 ) -> ModuleFeatures:
     """ResNet-18's last pooled layer, 512 features, with torchvision's weights.
 
-    Images are resized to 224 x 224. Parameters, result and errors are those of `inception_v3`.
+    Images are resized to 224 x 224.
+
+    Parameters
+    ----------
+    weights, batch_size, device
+        As for `inception_v3`.
+
+    Returns
+    -------
+    ModuleFeatures
+
+    Raises
+    ------
+    FileNotFoundError, ImportError, ValueError
+        As `inception_v3`.
     """
     models = _torchvision()
     path = _weights_path(weights, models.ResNet18_Weights.IMAGENET1K_V1.url, "ResNet-18")

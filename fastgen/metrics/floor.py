@@ -31,6 +31,13 @@ class FloorLaw(_Parts, _results.Result):
         ``mean + covariance``.
     mean, covariance : float or array (...)
         Parts of the means and of the covariances, in squared units of the data.
+
+    Examples
+    --------
+    >>> from fastgen.metrics import floor_law
+    >>> law = floor_law([1.0, 1.0], 100, 100)
+    >>> law.total == law.mean + law.covariance
+    True
     """
 
     def to_dict(self) -> dict[str, Any]:

@@ -154,8 +154,22 @@ class MW2Result(_results.Result):
     def interpolate(self, t: float) -> MixtureParameters:
         """Mixture at time ``t`` of the geodesic from the first (0) to the second (1).
 
-        One component for each cell of the plan with mass (equation 6.1 of the paper); singular
-        covariances are no exception.
+        Singular covariances are no exception.
+
+        Parameters
+        ----------
+        t : float
+            Time, 0 to 1.
+
+        Returns
+        -------
+        MixtureParameters
+            One component for each cell of the plan with mass (equation 6.1 of the paper).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``t`` is no number from 0 to 1.
         """
         t = _validate.number(t, "t")
         if t > 1:

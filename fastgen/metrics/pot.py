@@ -108,6 +108,20 @@ def gmm_ot_apply_map(
     Returns
     -------
     array (n, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `gmm_ot_loss`; or if ``x`` is of another dimension, ``method`` unknown, or ``plan``
+        negative, without mass or of another shape.
+
+    Examples
+    --------
+    >>> from fastgen.metrics import gmm_ot_apply_map
+    >>> C, w = [[[1.0]]], [1.0]
+    >>> gmm_ot_apply_map([[1.0], [2.0]], [[0.0]], [[5.0]], C, C, w, w)
+    array([[6.],
+           [7.]])
     """
     _validate.one_of(method, "method", ("bary", "rand"))
     x = _validate.data_matrix(x, "x", minimum_rows=1)

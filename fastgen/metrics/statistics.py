@@ -101,7 +101,7 @@ class FeatureStatistics:
         Parameters
         ----------
         other : FeatureStatistics
-            Of the same dimension, or empty.
+            Statistics of the same dimension, or empty ones.
 
         Returns
         -------

@@ -124,7 +124,7 @@ class FID(_TwoSets):
     reset_real_features : bool, default True
         False keeps the moments of the real features in ``reset``.
     **kwargs
-        Of `torchmetrics.Metric`.
+        Further arguments of `torchmetrics.Metric`.
 
     Examples
     --------
@@ -191,7 +191,12 @@ class FID(_TwoSets):
         setattr(self, name, _merged(torch.stack((getattr(self, name), packed))))
 
     def compute(self) -> torch.Tensor:
-        """Return the FID, a float64 scalar.
+        """Return the FID.
+
+        Returns
+        -------
+        Tensor ()
+            Float64, in squared units of the features.
 
         Raises
         ------
@@ -240,12 +245,12 @@ class WaM(_TwoSets):
         Arguments of `fastgen.metrics.wam`; ``random_state`` is 0 if not given, so that all
         processes agree.
     **kwargs
-        Of `torchmetrics.Metric`.
+        Further arguments of `torchmetrics.Metric`.
 
     Attributes
     ----------
     result_ : WaMResult
-        Of the last ``compute``: floor, plan, contributions.
+        What the last ``compute`` found: floor, plan, contributions.
 
     Examples
     --------
@@ -289,7 +294,12 @@ class WaM(_TwoSets):
         (self.real_features if real else self.fake_features).append(self._extract(imgs))
 
     def compute(self) -> torch.Tensor:
-        """Return ``WaM**2``, a float64 scalar; the rest is in ``result_``.
+        """Return ``WaM**2``; the rest is in ``result_``.
+
+        Returns
+        -------
+        Tensor ()
+            Float64, in squared units of the features.
 
         Raises
         ------

@@ -20,7 +20,7 @@ class Fitted:
     Attributes
     ----------
     points : Points
-        Of the data fitted to.
+        The data fitted to.
     grid : Grid
     smooth : bool
     totals : ndarray (K,)

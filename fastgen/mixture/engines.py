@@ -31,7 +31,7 @@ def device_rows(X: Any, xp: ModuleType, dtype: np.dtype, *, minimum_rows: int) -
     Parameters
     ----------
     X : array (n_samples, n_features)
-        Of the namespace ``xp``.
+        An array of the namespace ``xp``.
     xp : module
     dtype : numpy.dtype
     minimum_rows : int
@@ -56,7 +56,7 @@ class Host:
     X : array (n_samples, n_features)
         C-contiguous; float64 rows are not copied.
     dtype : numpy.dtype
-        Of the matrix products. For float32 the mean of X is subtracted before rounding.
+        Type of the matrix products. For float32 the mean of X is subtracted before rounding.
     run : callable
         From ``kernels.workers``.
     """
@@ -124,13 +124,13 @@ class Host:
     def expectation(self, mixture: em.Mixture) -> tuple[float, np.ndarray]:
         """Mean log likelihood, and responsibilities without those under the threshold."""
         joint = self.joint(mixture, em.CUTOFF)
-        log_likelihood, self._likely = kernels.normalise(joint, em.THRESHOLD, self.run)
+        log_likelihood, self._likely = kernels.normalize(joint, em.THRESHOLD, self.run)
         return float(log_likelihood.mean()), joint
 
     def posterior(self, mixture: em.Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log likelihoods (n,), all responsibilities (K, n) and likely components (n,)."""
         joint = self.joint(mixture)
-        log_likelihood, likely = kernels.normalise(joint, 0.0, self.run)
+        log_likelihood, likely = kernels.normalize(joint, 0.0, self.run)
         return log_likelihood, joint, likely
 
 

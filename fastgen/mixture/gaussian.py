@@ -255,6 +255,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         GaussianMixture
             This object, with ``converged_`` False.
 
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter of this object is out of its range, or ``X`` is not numeric, not finite,
+            or of another number of features than the batches before.
+
         Notes
         -----
         Cappe and Moulines, "On-line expectation-maximization algorithm for latent data models",

@@ -48,9 +48,10 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         ``0.9 min(sd, IQR / 1.34) N**(-1/5)`` on all entries pooled. "adaptive", or "S", is that
         rule with the posteriors as weights, for each component and block, renewed in every
         iteration; "cv" minimises a weighted five-fold least-squares criterion instead.
-    init : "k-means++", array-like (n_components, n_features) or (n_samples, n_components)
-        Start: k-means from its own seeds; k-means from these centers; or posteriors, with rows
-        that sum to one. Where both shapes are the same, centers are meant.
+    init : "k-means++" or array-like, default "k-means++"
+        Start: k-means from its own seeds; k-means from these centers (n_components, n_features); or
+        posteriors (n_samples, n_components), with rows that sum to one. Where both shapes are the
+        same, centers are meant.
     max_iter : int, default 500
         Most iterations.
     tol : float, default 1e-8

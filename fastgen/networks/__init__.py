@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
+    from .biggan import BigGANDiscriminator, BigGANGenerator
+    from .dcgan import DCGANDiscriminator, DCGANGenerator
     from .mixture_norm import MixtureNorm1d, MixtureNorm2d, convert_batchnorm
+    from .mlp import MLPDiscriminator, MLPGenerator
+    from .r3 import R3Discriminator, R3Generator
+    from .resnet import ResNetDiscriminator, ResNetGenerator
     from .weights import read_weights, write_weights
 
 _HOMES = {

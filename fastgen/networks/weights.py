@@ -172,6 +172,17 @@ def write_weights(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
         If the folder does not exist or cannot be written. Nothing is left behind.
     ImportError
         For a .safetensors file where safetensors is not installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import torch
+    >>> from fastgen.networks import read_weights, write_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "net.npz")
+    ...     write_weights({"weight": torch.ones(2)}, path)
+    ...     read_weights(path)["weight"]
+    tensor([1., 1.])
     """
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in _WRITTEN:

@@ -12,11 +12,13 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from .densities import density_figure
+    from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
     from .study import study_figure
     from .style import SUFFIXES, save_figure
     from .sweep import sweep_figure
     from .theory import theory_figure
+    from .transport import transport_figure
 
 _HOMES = {
     "SUFFIXES": "style",

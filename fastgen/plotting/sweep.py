@@ -143,7 +143,7 @@ def sweep_figure(
     shape = (len(panels), 1) if narrow else (1, len(panels))
     axes = figure.subplots(*shape, squeeze=False, sharex=narrow).ravel()
     for i, (name, shown) in enumerate(panels):
-        sheet.draw(axes[i], name, shown, theory, labelled=i == 0 or not narrow)
+        sheet.draw(axes[i], name, shown, theory, labeled=i == 0 or not narrow)
         style.name_axes(axes[i], _LATENT_LABEL if not narrow or i == len(panels) - 1 else "")
     handles, n_rows, n_columns = sheet.handles(2 if narrow else 2 * len(panels))
     style.draw_legend(figure, handles=handles, ncols=n_columns, handlelength=2.4)
@@ -176,7 +176,7 @@ class _Sheet:
         drawn: Sequence[Curve],
         theory: bool,
         *,
-        labelled: bool = True,
+        labeled: bool = True,
     ) -> int:
         """Draw one panel; return how many rows of labels stand above it."""
         first = min(curve.latent_dims[0] for curve in drawn)
@@ -187,7 +187,7 @@ class _Sheet:
         style.frame(axes)
         self._draw_curves(axes, drawn)
         style.name_axes(axes, y=_LABELS[metric])
-        levels = _draw_marks(axes, self.marks, labelled=labelled)
+        levels = _draw_marks(axes, self.marks, labeled=labeled)
         if metric == "gain":
             style.draw_level(axes, 1)
             low, high = axes.get_ylim()
@@ -314,7 +314,7 @@ def _marks(pairs: Sequence[int], attrs: Mapping[Any, Any]) -> dict[int, str]:
     return {value: f"${' = '.join(names[value])} = {value}$" for value in sorted(names)}
 
 
-def _draw_marks(axes: Axes, marks: dict[int, str], *, labelled: bool) -> int:
+def _draw_marks(axes: Axes, marks: dict[int, str], *, labeled: bool) -> int:
     """Draw vertical lines that end in a label like flags, raised where it would cover the next.
 
     Returns the number of rows that the labels take above the panel.
@@ -325,7 +325,7 @@ def _draw_marks(axes: Axes, marks: dict[int, str], *, labelled: bool) -> int:
     small = style.SMALL
     for value in sorted((v for v in marks if left <= v <= right), reverse=True):
         style.draw_pole(axes, value)
-        if not labelled:
+        if not labeled:
             continue
         letters = marks[value].replace("$", "").replace("_", "")
         length = (0.62 * small * len(letters) + 3) / 72

@@ -229,11 +229,11 @@ def root_trace(band, noise):
     error = 0.5 * np.sqrt(noise * max(found[0] - found[1], 0.0))
     t, weights = axis_nodes(min(low, 0.5 * high), high, _DIGITS)
     n = band.shape[0]
-    centre = min(max(high * np.exp(found[0] / n), low), high)
-    total = np.pi * n * np.sqrt(centre)
+    center = min(max(high * np.exp(found[0] / n), low), high)
+    total = np.pi * n * np.sqrt(center)
     for group in range(0, t.size, LANES):
         square = t[group : group + LANES] ** 2
-        log_determinants(band, 1 / (centre + square), square / (centre + square), found)
+        log_determinants(band, 1 / (center + square), square / (center + square), found)
         total += np.dot(weights[group : group + LANES], found)
     total = float(total / np.pi)
     return total, float(error + _EPS * total)

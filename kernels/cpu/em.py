@@ -63,13 +63,13 @@ def _evaluate(columns, mean, packed, constant, cutoff, chosen, live, best, work,
     for start in range(0, d, STRIP):
         stop = min(start + STRIP, d)
         for f in range(start, stop):
-            centre = mean[f]
+            center = mean[f]
             if live == size:
                 for i in range(live):
-                    z[f * live + i] = columns[f, i] - centre
+                    z[f * live + i] = columns[f, i] - center
             else:
                 for i in range(live):
-                    z[f * live + i] = columns[f, chosen[i]] - centre
+                    z[f * live + i] = columns[f, chosen[i]] - center
         strip = packed[position : position + (stop - start) * stop].reshape(stop - start, stop)
         position += (stop - start) * stop
         product = y[: (stop - start) * live].reshape(stop - start, live)
@@ -175,17 +175,17 @@ def diagonal_densities(rows, offset, means, scales, constants, tile, joint):
         for k in range(n_components):
             total[:] = 0.0
             for f in range(d):
-                centre = means[k, f]
+                center = means[k, f]
                 scale = scales[k, f]
                 for i in range(size):
-                    value = np.float64((columns[f, i] - centre) * scale)
+                    value = np.float64((columns[f, i] - center) * scale)
                     total[i] += value * value
             for i in range(size):
                 joint[k, offset + start + i] = constants[k] - 0.5 * total[i]
 
 
 @kernel
-def normalise(joint, start, stop, threshold, log_likelihood, likely):
+def normalize(joint, start, stop, threshold, log_likelihood, likely):
     """Turn weighted log densities (K, N) into responsibilities, in place, for some rows.
 
     Responsibilities up to ``threshold`` become zero and the others are scaled to the sum one.
@@ -217,22 +217,22 @@ def normalise(joint, start, stop, threshold, log_likelihood, likely):
 
 
 @kernel
-def weighted_rows(rows, chosen, share, centre, out, total):
-    """Roots of shares times the ``chosen`` rows about a centre; adds their weighted sum to total.
+def weighted_rows(rows, chosen, share, center, out, total):
+    """Roots of shares times the ``chosen`` rows about a center; adds their weighted sum to total.
 
     Parameters
     ----------
     rows : array (N, d)
     chosen : int64 array (m,)
     share : array (N,)
-    centre : array (d,)
+    center : array (d,)
     out : array (m, d)
     total : array (d,)
     """
     for i in range(chosen.size):
         weight = share[chosen[i]]
         root = np.sqrt(weight)
-        for f in range(centre.size):
-            value = rows[chosen[i], f] - centre[f]
+        for f in range(center.size):
+            value = rows[chosen[i], f] - center[f]
             total[f] += weight * value
             out[i, f] = root * value

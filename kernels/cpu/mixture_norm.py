@@ -50,7 +50,7 @@ def _subtract_square(x, mean, half_precision, out):
 
 
 @kernel(fastmath=_REASSOCIATE)
-def _normalise(logits):
+def _normalize(logits):
     """Overwrite log joint densities (K, size) with posteriors."""
     n_components, size = logits.shape
     for i in range(size):
@@ -83,7 +83,7 @@ def _block_posteriors(x, b, start, stop, means, half_precisions, constants, nu):
             )  # fmt: skip
         for c in range(whole, n_channels):
             _subtract_square(x[b, c, start:stop], m[c], h[c], row)
-    _normalise(nu[b, :, start:stop])
+    _normalize(nu[b, :, start:stop])
 
 
 @kernel(fastmath=_REASSOCIATE)

@@ -25,7 +25,7 @@ def _squared_distance(a, b):
 
 
 @kernel(fastmath={"reassoc", "contract"})
-def centre_rows(rows, mean, scale, out, squares):
+def center_rows(rows, mean, scale, out, squares):
     """Write ``(rows - mean) * scale`` to ``out`` (n, d) and the squared lengths to ``squares``.
 
     In float64 until ``out``, which may be of less.

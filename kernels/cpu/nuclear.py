@@ -16,7 +16,7 @@ from .simd import LANES, load, splat, store
 
 
 @kernel
-def _normalise(a, out, norm):
+def _normalize(a, out, norm):
     """Copy to ``out`` every matrix over its Frobenius norm, kept in ``norm`` (zero stays zero).
 
     ``norm`` is (16,); its second half is overwritten.
@@ -74,7 +74,7 @@ def _reflector(s, tau):
 
 
 @kernel
-def _bidiagonalise(a, cols, s, u, w, y, diag, upper):
+def _bidiagonalize(a, cols, s, u, w, y, diag, upper):
     """Overwrite ``a[:, :cols]``; squared diagonal and superdiagonal in diag, upper.
 
     ``s`` (6, 8), ``u`` (rows, 8), ``w`` and ``y`` (cols, 8) are scratch.
@@ -220,6 +220,6 @@ def nuclear_norms(stack, gamma, omega, out):
     w, y, diag, upper = np.empty((4, cols, LANES), dtype)
     scratch, norm = np.empty((6, LANES), dtype), np.empty(2 * LANES, dtype)
     for g in range(groups):
-        _normalise(stack[g], work, norm)
-        _bidiagonalise(work, cols, scratch, u, w, y, diag, upper)
+        _normalize(stack[g], work, norm)
+        _bidiagonalize(work, cols, scratch, u, w, y, diag, upper)
         _sum_of_roots(diag, upper, gamma, omega, norm, g, out)

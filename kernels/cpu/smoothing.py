@@ -54,8 +54,8 @@ def _group(values, start, stop, origin, step, width, reach, n_grid):
     end = start + 1
     while end < stop and end - start < LANES and values[end] - values[start] <= _SPREAD * width:
         end += 1
-    centre = (0.5 * (values[start] + values[end - 1]) - origin) / step
-    nearest = min(max(int(np.rint(centre)), 0), n_grid - 1)
+    center = (0.5 * (values[start] + values[end - 1]) - origin) / step
+    nearest = min(max(int(np.rint(center)), 0), n_grid - 1)
     near = int(np.ceil(reach * width / step)) + 1
     first = max(int(np.floor((values[start] - origin) / step)) - near, 0)
     last = min(int(np.ceil((values[end - 1] - origin) / step)) + near, n_grid - 1)
@@ -63,10 +63,10 @@ def _group(values, start, stop, origin, step, width, reach, n_grid):
 
 
 @kernel
-def _factors(values, start, end, centre, ratio, width, lanes):
+def _factors(values, start, end, center, ratio, width, lanes):
     """Write exp(-t^2/2), exp(t v) and exp(-t v) of eight points; the last one fills up."""
     for s in range(LANES):
-        t = (values[min(start + s, end - 1)] - centre) / width
+        t = (values[min(start + s, end - 1)] - center) / width
         lanes[0, s] = np.exp(-0.5 * t * t)
         lanes[1, s] = np.exp(t * ratio)
         lanes[2, s] = np.exp(-t * ratio)
@@ -326,8 +326,8 @@ def grid_sums(values, starts, weights, origins, steps, bandwidths, cache, out):
                 at += last - first + 1
             else:
                 tile = scratch
-                centre = origin + nearest * step
-                _factors(values, start, end, centre, step / width, width, lanes)
+                center = origin + nearest * step
+                _factors(values, start, end, center, step / width, width, lanes)
                 _fill(lanes, table, nearest, first, last, tile)
             _add_group(tile, weights, start, end, first, last, block * n_grid, out)
             start = end
@@ -371,8 +371,8 @@ def smoothed_logs(values, starts, logs, origins, steps, bandwidths, cache, out):
                 at += high - low + 1
             else:
                 tile = scratch
-                centre = origin + nearest * step
-                _factors(values, start, end, centre, step / width, width, lanes)
+                center = origin + nearest * step
+                _factors(values, start, end, center, step / width, width, lanes)
                 _fill(lanes, table, nearest, first, last, tile)
             _read_group(tile, logs, start, end, first, last, block * n_grid, scale, out)
             start = end

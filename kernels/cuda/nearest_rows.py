@@ -149,12 +149,12 @@ def _screen_products(xp: ModuleType, x, pool, scale: float, keep: int) -> tuple:
     longest = 0.0
     step = max(1, _CHUNK // d)
     for begin in range(0, m, step):
-        right, right_squares = _centred(xp, pool[begin : begin + step], mean, scale)
+        right, right_squares = _centered(xp, pool[begin : begin + step], mean, scale)
         longest = max(longest, float(right_squares.max()))
         height = max(1, min(step, _PRODUCTS // len(right)))
         for start in range(0, n, height):
             rows = slice(start, start + height)
-            left, squares[rows] = _centred(xp, x[rows], mean, scale)
+            left, squares[rows] = _centered(xp, x[rows], mean, scale)
             products = xp.matmul(left, right.T)
             sizes = np.int64(len(left)), np.int32(len(right)), np.int32(begin), np.int32(keep)
             lists = values[rows], columns[rows]
@@ -167,10 +167,10 @@ def _screen_products(xp: ModuleType, x, pool, scale: float, keep: int) -> tuple:
     return columns, xp.maximum(low - _EPS * (lengths + longest) - d * _TINY, 0) ** 2
 
 
-def _centred(xp: ModuleType, rows, mean, scale: float) -> tuple:
+def _centered(xp: ModuleType, rows, mean, scale: float) -> tuple:
     """Scaled rows minus ``mean`` in float32, and their squared lengths in float64."""
-    centred = ((rows - mean) * scale).astype(np.float32)
-    return centred, xp.square(centred.astype(np.float64)).sum(axis=1)
+    centered = ((rows - mean) * scale).astype(np.float32)
+    return centered, xp.square(centered.astype(np.float64)).sum(axis=1)
 
 
 def _evaluate(xp: ModuleType, x, pool, columns, width: int) -> cupy.ndarray:

@@ -16,7 +16,8 @@ from pathlib import Path
 FLOORS = (
     ("kernels",),
     ("_dispatch",),
-    ("neighbors", "images", "plotting"),
+    ("neighbors", "images", "gains"),
+    ("plotting",),
     ("linear", "mixture", "metrics", "modes"),
     ("networks", "goof", "gan", "diffusion"),
     ("report",),
@@ -314,8 +315,17 @@ _MARKS = ("detach", "requires_grad", "__cuda_array_interface__", "__dlpack__")
 
 
 def array_questions(tree: Tree) -> list[str]:
-    """Places outside ``_arrays`` that ask which library or device an array is of."""
+    """Places outside ``_arrays`` that ask which library or device an array is of.
+
+    A ``type(..).__module__`` in an f-string names a class, and asks nothing.
+    """
     found = []
+    spoken = {
+        id(part)
+        for _, node in _places(tree, "_arrays")
+        if isinstance(node, ast.JoinedStr)
+        for part in ast.walk(node)
+    }
     for module, node in _places(tree, "_arrays"):
         asked = None
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("hasattr", "getattr"):
@@ -329,6 +339,7 @@ def array_questions(tree: Tree) -> list[str]:
             and node.attr == "__module__"
             and isinstance(node.value, ast.Call)
             and getattr(node.value.func, "id", "") == "type"
+            and id(node) not in spoken
         ):
             asked = "type(..).__module__"
         if asked:

@@ -248,7 +248,8 @@ def sections(tree: Tree, without_doctest: dict[str, str] | None = None) -> list[
         where = f"{module}:{node.lineno} {name}"
         text = ast.get_docstring(node)
         if not text:
-            if not any("overload" in ast.unparse(d) for d in node.decorator_list):
+            marks = [ast.unparse(decorator) for decorator in node.decorator_list]
+            if not any("overload" in mark or mark.endswith(".setter") for mark in marks):
                 found.append(f"{where} has no docstring")
             continue
         doc = Docstring.parse(text)

@@ -107,6 +107,10 @@ ON_TREES = [
         checks.array_questions,
         {"goof__search": "def f(x):\n    return hasattr(x, '__cuda_array_interface__')\n"},
     ),
+    (
+        checks.array_questions,
+        {"goof__search": "def f(x):\n    return f'{x}', type(x).__module__ == 'torch'\n"},
+    ),
     (checks.counted_frames, {"goof__search": "import warnings\nwarnings.warn('', stacklevel=2)\n"}),
     (checks.progress_bars, {"goof__search": "def f():\n    import tqdm.auto\n"}),
     (checks.progress_bars, {"goof__search": "from tqdm import tqdm\n"}),
@@ -117,6 +121,11 @@ ON_TREES = [
 @pytest.mark.parametrize("check", sorted({check for check, _ in ON_TREES}, key=str))
 def test_a_good_tree_passes(check, tmp_path):
     assert check(tree(tmp_path)) == []
+
+
+def test_the_name_of_a_class_is_no_question_about_arrays(tmp_path):
+    text = "def f(x):\n    return f'{type(x).__module__}.{type(x).__qualname__}'\n"
+    assert checks.array_questions(tree(tmp_path, goof__search=text)) == []
 
 
 @pytest.mark.parametrize(("check", "changes"), ON_TREES)

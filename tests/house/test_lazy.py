@@ -12,7 +12,9 @@ import pytest
 
 import fastgen
 
-PACKAGES = ("goof", "linear", "metrics", "mixture", "networks", "plotting")
+PACKAGES = (
+    "diffusion", "gan", "goof", "linear", "metrics", "mixture", "modes", "networks", "plotting",
+)  # fmt: skip
 
 WITHOUT_TORCH = """
 import sys

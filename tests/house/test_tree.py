@@ -15,7 +15,10 @@ FROM_THE_GROUND = dict.fromkeys(("__version__", "show_versions"), "a name of the
 # Oracles under another name: one name has one meaning among them.
 RENAMED = {
     "alternating.match_pairs": "penalized",
-    "linear_frame.absorb_rows": "add_rows",
+    "bourgain.matrix_pair_ratios": "pair_ratios",
+    "bourgain.matrix_set_distances": "set_distances",
+    "bourgain.point_pair_ratios": "pair_ratios",
+    "bourgain.point_set_distances": "set_distances",
     "mixture_norm.posteriors": "shares",
     "polar.root_near_diagonal": "root",
     "secular.dense_path": "tall_path",

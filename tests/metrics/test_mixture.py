@@ -162,9 +162,9 @@ def test_invariances(method):
     scaled = [(w, 7 * m, 49 * c) for w, m, c in (first, second)]
     assert value(*scaled, method=method) == pytest.approx(49 * squared, rel=1e-12)
 
-    centred = [(w, m - w @ m, c) for w, m, c in (first, second)]
+    centered = [(w, m - w @ m, c) for w, m, c in (first, second)]
     gap = first[0] @ first[1] - second[0] @ second[1]
-    both = (gap**2).sum() + value(*centred, method=method)
+    both = (gap**2).sum() + value(*centered, method=method)
     assert squared == pytest.approx(both, rel=1e-12)
 
     legs = np.sqrt([value(first, third), value(third, second), squared])

@@ -119,7 +119,7 @@ def test_components_of_no_weight_are_left_out():
         args = (rows, means, factors_of(2, 3, rng), constants, np.zeros(10, np.int64), 36.0, run)
         joint = dispatch.full_densities(*args)
         assert np.isneginf(joint[0]).all()
-        _, likely = dispatch.normalise(joint, 0.0, run)
+        _, likely = dispatch.normalize(joint, 0.0, run)
     np.testing.assert_array_equal(joint, [[0.0] * 10, [1.0] * 10])
     np.testing.assert_array_equal(likely, 1)
 
@@ -138,28 +138,28 @@ def test_diagonal_densities(n, d, k):
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (31, 2), (33, 65), (1025, 7)])
 def test_second_moments(n, d):
     rng = np.random.default_rng(n)
-    rows, centre = rng.standard_normal((n, d)), rng.standard_normal(d)
+    rows, center = rng.standard_normal((n, d)), rng.standard_normal(d)
     share = rng.uniform(size=n) * (rng.uniform(size=n) < 0.6)
     chosen = np.flatnonzero(share)
-    z, total = naive_em.weighted_rows(rows, chosen, share, centre)
+    z, total = naive_em.weighted_rows(rows, chosen, share, center)
     out, found = np.empty((len(chosen), d)), np.zeros(d)
-    kernels.weighted_rows(rows, chosen, share, centre, out, found)
+    kernels.weighted_rows(rows, chosen, share, center, out, found)
     np.testing.assert_allclose(out, z, rtol=1e-14)
     np.testing.assert_allclose(found, total, atol=1e-12)
-    first, second = dispatch.second_moments(rows, share, centre)
+    first, second = dispatch.second_moments(rows, share, center)
     np.testing.assert_allclose(first, total, atol=1e-12)
     np.testing.assert_allclose(second, z.T @ z, atol=1e-12)
     np.testing.assert_array_equal(second, second.T)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1e-12, 0.2])
-def test_normalise(threshold):
+def test_normalize(threshold):
     rng = np.random.default_rng(3)
     joint = 10 * rng.standard_normal((4, 501)) - 1000
     joint[:, 7] = -5.0  # a tie goes to the first
-    expected = naive_em.normalise(joint, threshold)
+    expected = naive_em.normalize(joint, threshold)
     with dispatch.workers() as run:
-        log_likelihood, likely = dispatch.normalise(joint, threshold, run)
+        log_likelihood, likely = dispatch.normalize(joint, threshold, run)
     np.testing.assert_allclose(log_likelihood, expected[0], rtol=1e-14)
     np.testing.assert_allclose(joint, expected[1], rtol=1e-10)
     np.testing.assert_array_equal(likely, expected[2])

@@ -77,7 +77,7 @@ def test_the_device_code_with_numpy_in_its_place(kind, dtype):
     X = draw(500, 6, 3)
     with dispatch.workers() as run:
         engines = Host(X, dtype, run), Device(X, dtype, np)
-        shares = naive_em.normalise(np.random.default_rng(0).standard_normal((3, 500)))[1]
+        shares = naive_em.normalize(np.random.default_rng(0).standard_normal((3, 500)))[1]
         found = []
         for data in engines:
             mixture = em.mixture_of(data, em.moments(data, shares, kind), kind, 1e-6)

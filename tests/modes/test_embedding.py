@@ -44,7 +44,7 @@ def test_official_embedding_is_the_oracle(n, metric):
         metric = lambda a, b: float(np.sqrt(((a - b) ** 2).sum()))  # noqa: E731
     fit = BourgainEmbedding("official", metric=metric, n_sets=9, random_state=3).fit(given)
     g = naive.set_distances(distances, fit.sets_)
-    z, scale = naive.centred_and_scaled(g, distances)
+    z, scale = naive.centered_and_scaled(g, distances)
     np.testing.assert_allclose(fit.embedding_, z, rtol=1e-11, atol=1e-11)
     assert fit.scale_ == pytest.approx(scale, rel=1e-10)
     assert fit.lipschitz_ == pytest.approx(naive.lipschitz_ratio(g, distances), rel=1e-12)

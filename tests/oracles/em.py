@@ -33,7 +33,7 @@ def diagonal_densities(rows, means, scales, constants):
     return full_densities(rows, means, [np.diag(scale) for scale in scales], constants)
 
 
-def normalise(joint, threshold=0.0):
+def normalize(joint, threshold=0.0):
     """Log likelihoods, responsibilities and the largest component of each column."""
     log_likelihood = np.logaddexp.reduce(joint, axis=0)
     shares = np.exp(joint - log_likelihood)
@@ -41,9 +41,9 @@ def normalise(joint, threshold=0.0):
     return log_likelihood, shares / shares.sum(axis=0), joint.argmax(axis=0)
 
 
-def weighted_rows(rows, chosen, share, centre):
-    """Rows about the centre times the roots of their shares, and their weighted sum."""
-    z = rows[chosen] - centre
+def weighted_rows(rows, chosen, share, center):
+    """Rows about the center times the roots of their shares, and their weighted sum."""
+    z = rows[chosen] - center
     return np.sqrt(share[chosen])[:, None] * z, share[chosen] @ z
 
 
@@ -97,7 +97,7 @@ def fit(X, parameters, kind, reg_covar, n_iter):
     """Mean log likelihoods before each M-step, and the parameters after the last."""
     bounds = []
     for _ in range(n_iter):
-        log_likelihood, shares, _ = normalise(log_densities(X, *parameters, kind))
+        log_likelihood, shares, _ = normalize(log_densities(X, *parameters, kind))
         bounds.append(log_likelihood.mean())
         parameters = maximisation(X, shares, kind, reg_covar)
     return bounds, parameters

@@ -55,7 +55,7 @@ def project_and_rescale(g, distances, projection):
         return h / ratios.min(), ratios.max() / ratios.min()
 
 
-def centred_and_scaled(g, distances):
+def centered_and_scaled(g, distances):
     """Embedding of the authors' code, and its scale factor s."""
     z = g - g.mean(0)
     z = z / (np.linalg.norm(z) / math.sqrt(len(z))) * math.sqrt(z.shape[1])

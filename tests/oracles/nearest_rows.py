@@ -27,7 +27,7 @@ def select_rows(x, pool, first, distances, indices):
     return np.take_along_axis(joined, order, 1), np.take_along_axis(named, order, 1)
 
 
-def centre_rows(rows, mean, scale):
+def center_rows(rows, mean, scale):
     """Centred and scaled rows and their squared lengths."""
-    centred = (np.asarray(rows, float) - mean) * scale
-    return centred, (centred**2).sum(1)
+    centered = (np.asarray(rows, float) - mean) * scale
+    return centered, (centered**2).sum(1)

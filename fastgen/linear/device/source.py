@@ -25,7 +25,7 @@ _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 def make_source(data: Any, population_fraction: float, xp: ModuleType) -> ModelSource | ArraySource:
     """Return the source that fits ``data``; arrays on the device (CuPy's, torch's) stay there."""
     data = _arrays.detached(data)  # a tensor that wants gradients does not show its memory
-    if hasattr(data, "__cuda_array_interface__"):
+    if _arrays.on_device(data):
         return DeviceSource(xp.asarray(data), population_fraction, xp)
     return make_host_source(data, population_fraction)
 

@@ -168,7 +168,7 @@ class Tensors:
     def weights(self, value: Any, name: str, n_components: int) -> Any:
         """Check weights (K,); those with a graph keep it, others are brought to sum 1."""
         checked = weight_vector(value, name, n_components)
-        if getattr(value, "requires_grad", False):
+        if _arrays.wants_gradient(value):
             return value.to(self.device).double()
         return checked
 
