@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import _validate
+from . import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TEXT, _SMALL = 8, 7
-_GOOD, _POOR, _WEIGHT = "#0072B2", "#D55E00", "0.35"
+_GOOD, _POOR, _WEIGHT = style.BLUE, style.VERMILION, "0.35"
 # More samples than this are drawn in part, more modes than this as a curve of sorted shares.
 _DRAWN, _BARS = 5000, 40
 
@@ -59,19 +58,14 @@ def mode_figure(
     >>> [axes.get_xlabel() for axes in figure.axes]
     ['first coordinate', 'mode']
     """
-    from matplotlib.figure import Figure
-
-    width = _validate.number(width, "width", minimum=1.0)
-    figure = Figure(figsize=(width, 0.46 * width), layout="constrained")
+    width = style.checked_width(width)
+    figure = style.figure(width, 0.46 * width)
     plane, bars = figure.subplots(1, 2)
     _draw_plane(plane, samples, good, centers, radius)
     _draw_shares(bars, shares, weights, fair_share)
     for axes in (plane, bars):
-        axes.tick_params(which="both", labelsize=_SMALL, width=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(
-            fontsize=_SMALL, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3
-        )
+        style.frame(axes)
+        style.draw_legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 
@@ -103,8 +97,7 @@ def _draw_plane(
             )
         )  # fmt: skip
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel(names[0], fontsize=_TEXT)
-    axes.set_ylabel(names[1], fontsize=_TEXT)
+    style.name_axes(axes, *names)
 
 
 def _draw_shares(axes: Axes, shares: np.ndarray, weights: np.ndarray, fair_share: float) -> None:
@@ -112,16 +105,16 @@ def _draw_shares(axes: Axes, shares: np.ndarray, weights: np.ndarray, fair_share
     position = np.arange(n_modes)
     if n_modes <= _BARS:
         axes.bar(position, shares, color=_GOOD, width=0.8, label="share of good samples")
-        axes.set_xlabel("mode", fontsize=_TEXT)
+        style.name_axes(axes, "mode")
     else:
         order = np.argsort(-shares, kind="stable")
         shares, weights = shares[order], weights[order]
         axes.plot(position, shares, color=_GOOD, linewidth=1.2, label="share of good samples")
-        axes.set_xlabel("mode, by its share", fontsize=_TEXT)
-    for level, style, label in ((1.0, "-", "weight"), (fair_share, ":", "filled")):
+        style.name_axes(axes, "mode, by its share")
+    for level, line, label in ((1.0, "-", "weight"), (fair_share, ":", "filled")):
         axes.step(
             np.append(position - 0.5, n_modes - 0.5), level * np.append(weights, weights[-1]),
-            where="post", color=_WEIGHT, linewidth=0.8, linestyle=style, label=label,
+            where="post", color=_WEIGHT, linewidth=0.8, linestyle=line, label=label,
         )  # fmt: skip
-    axes.set_ylabel("share (dimensionless)", fontsize=_TEXT)
+    style.name_axes(axes, y="share (dimensionless)")
     axes.set_ylim(bottom=0)

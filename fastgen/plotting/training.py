@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import style
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TEXT, _SMALL = 8, 7
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_COLORS = style.COLORS[:4]
 
 
 def sample_figure(samples: Any, real: Any = None, *, member: Any = None) -> Figure:
@@ -43,16 +44,13 @@ def sample_figure(samples: Any, real: Any = None, *, member: Any = None) -> Figu
     >>> len(sample_figure(np.zeros((16, 1, 8, 8))).axes)
     1
     """
-    from matplotlib.figure import Figure
-
     samples = np.asarray(samples, dtype=np.float64)
     if not drawable(samples.shape[1:]) or not len(samples):
         raise ValueError(
             "samples must be images (n, 1 or 3, height, width) or points (n, 2), at least one, got "
             f"shape {samples.shape}"
         )
-    figure = Figure(figsize=(4.0, 4.0), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = style.single_panel(None, 4.0, 4.0)
     if samples.ndim == 2:
         if real is not None:
             axes.plot(*np.asarray(real).T, ".", color="0.75", markersize=2, zorder=1)
@@ -61,7 +59,7 @@ def sample_figure(samples: Any, real: Any = None, *, member: Any = None) -> Figu
             colors = [_COLORS[k % len(_COLORS)] for k in np.asarray(member)]
         axes.scatter(samples[:, 0], samples[:, 1], c=colors, s=3, linewidths=0, zorder=2)
         axes.set_aspect("equal", adjustable="datalim")
-        axes.tick_params(labelsize=_SMALL, width=0.6)
+        style.frame(axes)
         return figure
     grid = image_grid(samples)
     gray = grid.shape[2] == 1
@@ -128,20 +126,15 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
     >>> len(history_figure(rows).axes[0].lines)
     2
     """
-    from matplotlib.figure import Figure
-
     if not history:
         raise ValueError("history must have at least one row; train longer, or set log_every")
-    figure = Figure(figsize=(4.0, 2.7), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = style.single_panel(None, 4.0, 2.7)
     images = [row["images"] for row in history]
     names = [name for name in ("generator", "discriminator") if name in history[-1]]
     for name, color in zip(names, _COLORS, strict=False):
         values = [row.get(name, math.nan) for row in history]
         axes.plot(images, values, color=color, linewidth=1.0, label=name)
-    axes.set_xlabel("images", fontsize=_TEXT)
-    axes.set_ylabel("loss", fontsize=_TEXT)
-    axes.tick_params(labelsize=_SMALL, width=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=_SMALL, frameon=False)
+    style.name_axes(axes, "images", "loss")
+    style.frame(axes)
+    style.draw_legend(axes)
     return figure
