@@ -245,7 +245,8 @@ def test_seeds_do_not_know_of_batches():
     shift = np.linspace(0, 1, 5).astype(np.float32)
     options = {
         "ratio": 0.2, "n_samples": 3, "random_state": 7,
-        "alphas_cumprod": alphas_cumprod(n_steps=50), "model_kwargs": {"shift": torch.from_numpy(shift)},
+        "alphas_cumprod": alphas_cumprod(n_steps=50),
+        "model_kwargs": {"shift": torch.from_numpy(shift)},
     }  # fmt: skip
     whole = local_sample(net, x, **options)
     assert net.training
