@@ -5,7 +5,23 @@ Names load when first used; torch is imported then.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from .ensemble import Ensemble
+    from .objectives import Hinge, MADSoftmax, NonSaturating, Quadratic, Relativistic, WassersteinGP
+    from .steps import Batch, NotFiniteError, discriminator_step, generator_step
+    from .sweeping import energy_distance, sweep
+    from .terms import (
+        Balanced,
+        EvenWeights,
+        GeneratorClassifier,
+        PairwiseDistance,
+        PseudoSupervision,
+    )
+    from .training import FitResult, fit
 
 _HOMES = {
     "Ensemble": "ensemble",

@@ -33,6 +33,8 @@ class RunFolder:
     path : path
     identity : mapping
         What makes it this run; plain values.
+    resume : bool
+        Whether a run that the folder holds may go on.
 
     Raises
     ------

@@ -52,7 +52,7 @@ class Order:
     seed : int
     weights : ndarray (n_rows,), optional
         Rows are drawn with replacement, with probabilities proportional to them.
-    path : int, default 0
+    path : int, default _EPOCHS
         Tells orders of one seed apart.
     """
 

@@ -179,6 +179,10 @@ class Ensemble(nn.Module):
             Which member makes each sample. If not given, the first B / K samples are of member 0,
             and so on.
 
+        Returns
+        -------
+        Tensor (B, ...)
+
         Raises
         ------
         ValueError
@@ -217,9 +221,23 @@ class Ensemble(nn.Module):
         return self(z[rows], None if y is None else y[rows])[place]
 
     def each(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return samples (K, B, ...) of latents (K, B, k), or of (B, k) for all members.
+        """Return samples of every member.
 
-        Labels have the leading axes of ``z``.
+        Parameters
+        ----------
+        z : Tensor (K, B, k) or (B, k)
+            Latents of each member, or the same ones for all.
+        y : Tensor (K, B) or (B,), optional
+            Labels of conditional generators, with the leading axes of ``z``.
+
+        Returns
+        -------
+        Tensor (K, B, ...)
+
+        Raises
+        ------
+        ValueError
+            If ``z`` is of another shape.
         """
         if z.ndim == 2:
             z = z.expand(self.n_members, *z.shape)
@@ -278,6 +296,15 @@ class Ensemble(nn.Module):
     def member(self, k: int) -> nn.Module:
         """Return member k as a plain module with tensors of its own.
 
+        Parameters
+        ----------
+        k : int
+            Number of the member, from 0.
+
+        Returns
+        -------
+        nn.Module
+
         Raises
         ------
         ValueError
@@ -300,6 +327,13 @@ class Ensemble(nn.Module):
     @torch.no_grad()
     def put(self, k: int, module: nn.Module) -> None:
         """Give member k the tensors of a module.
+
+        Parameters
+        ----------
+        k : int
+            Number of the member, from 0.
+        module : nn.Module
+            A module of the members' kind.
 
         Raises
         ------

@@ -162,6 +162,14 @@ class Hinge(Objective):
     """Hinge loss of the discriminator, linear loss of the generator. Parameters as `Objective`.
 
     Lim and Ye, "Geometric GAN", arXiv:1705.02894; Miyato et al., arXiv:1802.05957, equation 16.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.gan import Hinge
+    >>> certain = torch.full((5, 1), 2.0)
+    >>> Hinge().discriminator(certain, -certain), Hinge().generator(-certain)
+    (tensor(0.), tensor(2.))
     """
 
     def discriminator(self, real, fake, *, member=None, real_weight=None, fake_weight=None):
@@ -180,7 +188,22 @@ class Relativistic(Objective):
 
     Jolicoeur-Martineau, "The relativistic discriminator", arXiv:1807.00734; with R1 and R2 as here
     by default it is the objective of Huang et al., "The GAN is dead; long live the GAN!",
-    arXiv:2501.05441, section 3. Parameters as `Objective`.
+    arXiv:2501.05441, section 3.
+
+    Parameters
+    ----------
+    r1, r2 : float, default 1
+        Weights of the gradient penalties, as for `Objective`.
+    every : int, default 1
+        As for `Objective`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.gan import Relativistic
+    >>> undecided = torch.zeros(5, 1)
+    >>> round(Relativistic().generator(undecided, undecided).item(), 4)
+    0.6931
     """
 
     r1: float = 1.0
@@ -241,10 +264,33 @@ class MADSoftmax(Objective):
     Ghosh et al., "Multi-Agent Diverse Generative Adversarial Networks", CVPR 2018, section 3.
     Needs a discriminator with 1 + K outputs. The loss of the discriminator is the cross-entropy,
     summed over the K + 1 classes. Parameters as `Objective`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.gan import MADSoftmax
+    >>> undecided, member = torch.zeros(4, 3), torch.tensor([0, 0, 1, 1])
+    >>> round(MADSoftmax().discriminator(undecided, undecided, member=member).item(), 4)
+    3.2958
     """
 
     def discriminator(self, real, fake, *, member=None, real_weight=None, fake_weight=None):
-        """Return the cross-entropy of real samples as class 0, of those of member k as k + 1."""
+        """Return the cross-entropy of real samples as class 0, of those of member k as k + 1.
+
+        Parameters
+        ----------
+        real, fake, member, real_weight, fake_weight
+            As for `Objective.discriminator`.
+
+        Returns
+        -------
+        Tensor ()
+
+        Raises
+        ------
+        ValueError
+            If the outputs are the score alone, or ``member`` is not given.
+        """
         count = fake.shape[1] - 1
         if count < 1 or member is None:
             raise ValueError(
@@ -288,7 +334,26 @@ class Quadratic(Objective):
     compares: ClassVar[bool] = True
 
     def generator(self, fake, real=None, *, weight=None):
-        """Return the squared distance of samples (B, d), which stand for outputs here."""
+        """Return the squared distance of samples, which stand for outputs here.
+
+        Parameters
+        ----------
+        fake : Tensor (B, d)
+            Generated samples.
+        real : Tensor (B, d), optional
+            Real samples; needed here, unlike for other objectives.
+        weight : None
+            Weights of members are not supported.
+
+        Returns
+        -------
+        Tensor ()
+
+        Raises
+        ------
+        ValueError
+            If ``weight`` is given.
+        """
         if weight is not None:
             raise ValueError("quadratic takes no weights of members; leave weights out")
         root = _root(real.T @ real / len(real))

@@ -21,7 +21,21 @@ __all__ = ["Batch", "NotFiniteError", "discriminator_step", "generator_step"]
 
 
 class NotFiniteError(FloatingPointError):
-    """A loss is NaN or infinite. No parameter has been changed by it."""
+    """A loss is NaN or infinite. No parameter has been changed by it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.gan import Batch, NonSaturating, NotFiniteError, discriminator_step
+    >>> generator, discriminator = torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)
+    >>> batch = Batch(generator, torch.full((4, 2), torch.nan), torch.zeros(4, 1))
+    >>> optimizer = torch.optim.Adam(discriminator.parameters())
+    >>> try:
+    ...     discriminator_step(discriminator, optimizer, batch, NonSaturating())
+    ... except NotFiniteError as error:
+    ...     print(str(error).partition(";")[0])
+    the loss of the discriminator is nan at step 0 (0 images)
+    """
 
 
 @dataclasses.dataclass
@@ -36,7 +50,7 @@ class Batch:
     z : Tensor (B, k)
         Latents; for an ensemble in K blocks of equal length.
     labels : Tensor (B,), optional
-        Of the real samples.
+        Labels of the real samples.
     fake_labels : Tensor (B,), optional
         Labels that the generated samples are to have.
     n_members : int, default 1
@@ -145,7 +159,7 @@ def discriminator_step(
     ----------
     discriminator : nn.Module
     optimizer : torch.optim.Optimizer
-        Of its parameters.
+        An optimizer of its parameters.
     batch : Batch
     objective : Objective
     terms : sequence of callable, optional
@@ -209,7 +223,44 @@ def generator_step(
     objective: Objective,
     terms: Sequence[Any] = (),
 ) -> Tensor:
-    """Move the generator by one step; parameters, result and errors as `discriminator_step`."""
+    """Move the generator by one step.
+
+    Parameters
+    ----------
+    discriminator : nn.Module or None
+        None for an objective without one; its parameters are left as they are.
+    optimizer : torch.optim.Optimizer
+        An optimizer of the generator's parameters.
+    batch : Batch
+    objective : Objective
+    terms : sequence of callable, optional
+        Their values are added to the loss.
+
+    Returns
+    -------
+    Tensor ()
+        The loss.
+
+    Raises
+    ------
+    NotFiniteError
+        Before anything is changed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.gan import Batch, Quadratic, generator_step
+    >>> _ = torch.manual_seed(0)
+    >>> generator = torch.nn.Linear(2, 2)
+    >>> optimizer = torch.optim.Adam(generator.parameters(), lr=0.1)
+    >>> x, z = torch.randn(50, 2), torch.randn(50, 2)
+    >>> losses = [
+    ...     generator_step(None, optimizer, Batch(generator, x, z), Quadratic()).item()
+    ...     for _ in range(20)
+    ... ]
+    >>> losses[-1] < losses[0]
+    True
+    """
     with _frozen(discriminator):
         batch.fake = batch.generate(batch.z)
         batch.out = batch.judge(discriminator, batch.fake, batch.fake_labels)

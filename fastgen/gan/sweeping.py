@@ -45,6 +45,11 @@ def energy_distance(X: Any, Y: Any) -> float:
     -------
     float
 
+    Raises
+    ------
+    ValueError
+        If a set has fewer than two rows.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,10 +99,10 @@ def sweep(
     discriminator : callable
         Returns a fresh discriminator.
     latent_dims : sequence of int
-    fractions : sequence of float, default (0, 1)
+    fractions : sequence of float, default (0.0, 1.0)
         Shares of the training samples that are paired with latents.
     steps : int
-        Of each training.
+        Steps of each training.
     holdout : float or array (m, ...), default 0.2
         Samples to measure against; a number is the share of the data that is held out, at random
         from the seed.
@@ -106,10 +111,12 @@ def sweep(
     threshold : float, optional
         Distance to be reached.
     distance : callable, default `energy_distance`
-        Of generated and held-out samples.
+        A distance of two sets: the generated samples and those held out.
     n_trials : int, default 3
-    weight, schedule
-        Of the pairs; see `PseudoSupervision`.
+    weight : float, default 10.0
+        Weight of the pairs; see `PseudoSupervision`.
+    schedule : number or callable, optional
+        How that weight changes; see `PseudoSupervision`.
     goof : int, default 0
         For so many samples of the training set and of those held out the distance to the nearest
         point in the range is searched at the end (`fastgen.goof.nearest`).
@@ -118,7 +125,7 @@ def sweep(
     random_state : int, Generator or None, default 0
     progress : bool or callable, optional
     **options
-        Of `fit`.
+        Further arguments of `fit`.
 
     Returns
     -------

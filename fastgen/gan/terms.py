@@ -157,6 +157,13 @@ class Balanced:
     ------
     ValueError
         If a number is out of its range.
+
+    Examples
+    --------
+    >>> from fastgen.gan import Balanced
+    >>> term = Balanced(0.3, decay=0.999)
+    >>> term.share(step=0, n_members=2)  # the classifier has not been seen yet
+    0.0
     """
 
     def __init__(self, weight: float = 0.5, decay: float = 1.0, memory: float = 0.9) -> None:
@@ -209,7 +216,21 @@ class EvenWeights:
         _validate.number(self.weight, "weight")
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the loss."""
+        """Return the loss.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        Tensor ()
+
+        Raises
+        ------
+        ValueError
+            If the generator is no ensemble with learned weights.
+        """
         weights = batch.member_weights
         if weights is None:
             raise ValueError(
@@ -242,6 +263,12 @@ class PseudoSupervision:
     ------
     ValueError
         If a number is out of its range.
+
+    Examples
+    --------
+    >>> from fastgen.gan import PseudoSupervision
+    >>> PseudoSupervision(0.5)
+    PseudoSupervision(0.5, weight=10.0, schedule=None)
     """
 
     def __init__(self, fraction: float, weight: float = 10.0, schedule: Schedule = None) -> None:
@@ -254,7 +281,21 @@ class PseudoSupervision:
         self.schedule = schedule
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch of pairs."""
+        """Return the loss of a batch of pairs.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        Tensor ()
+
+        Raises
+        ------
+        ValueError
+            If the batch has no ``pairs``, as where this is one of the terms.
+        """
         weight = self.weight * factor(self.schedule, batch.images)
         if weight == 0:
             return batch.fake.new_zeros(())

@@ -54,7 +54,7 @@ class FitResult(Result):
     history : list of dict
         One row for every ``log_every`` steps: step, images, losses.
     steps, images : int
-        Of the whole run, earlier calls included.
+        Steps and real images of the whole run, earlier calls included.
     """
 
     generator: nn.Module
@@ -145,8 +145,10 @@ def fit(
         processes.
     discriminator_steps : int, default 1
         Steps of the discriminator for one of the generator.
-    lr, lr_discriminator : float, default 2e-4
-        Of Adam; the discriminator's is the generator's if not given.
+    lr : float, default 2e-4
+        Learning rate of Adam.
+    lr_discriminator : float, optional
+        Learning rate of the discriminator; ``lr`` if not given.
     betas : tuple of float, default (0.5, 0.999)
     lr_schedule : number or callable, optional
         What rates are multiplied by: a number falls linearly to zero after so many images, a
@@ -155,7 +157,7 @@ def fit(
         Return the optimizers of the generator and the discriminator from their parameters, in place
         of Adam.
     prior : {"normal", "uniform", "whitened"}, callable or object with ``sample``
-        Of the latents; see `fastgen.gan.draws.latent_prior`.
+        Law of the latents; see `fastgen.gan.draws.latent_prior`.
     ema : float, optional
         Half-life, in images, of an exponential moving average of the generator's weights.
     ema_warmup : float, default 0.05
@@ -170,8 +172,10 @@ def fit(
         Go on with the run in ``out``, from its last checkpoint, if there is one. The result is bit
         for bit that of an uninterrupted run on a CPU: nothing random is stored, every step derives
         what it draws from seed and step.
-    checkpoint_every, log_every : int
-        In steps; a checkpoint is also written at the end.
+    checkpoint_every : int, default 1000
+        Steps between checkpoints; one is also written at the end.
+    log_every : int, default 100
+        Steps between rows of the log.
     picture_every : int, optional
         In steps: a picture of the samples of fixed latents. With every checkpoint if not given.
     callback : callable, optional

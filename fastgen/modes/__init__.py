@@ -6,7 +6,28 @@ functions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from .coverage import MultiplicativeWeights, coverage_guarantee, rounds_needed
+    from .data import (
+        ModeData,
+        box_with_spike,
+        circles,
+        cube,
+        grid,
+        helix,
+        ring,
+        sine_with_rare_mode,
+        spiral,
+        stacked_digits,
+    )
+    from .embedding import BourgainEmbedding
+    from .latents import LatentMixture
+    from .pairwise import log_pairwise_distances, lpdd_distance, subsampling_bound
+    from .report import ModeReport, mode_report
 
 _HOMES = {
     "BourgainEmbedding": "embedding",

@@ -144,7 +144,7 @@ class MultiplicativeWeights:
         Parameters
         ----------
         level : float, optional
-            Of ``ratio_``, by default the threshold.
+            Least ``ratio_`` that is dense enough, by default the threshold.
 
         Returns
         -------

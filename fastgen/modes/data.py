@@ -56,10 +56,11 @@ def ring(
 
     Parameters
     ----------
-    n_modes, n_per_mode : int
-    radius : float
-        Of the circle of centers.
-    scale : float
+    n_modes : int, default 8
+    n_per_mode : int, default 250
+    radius : float, default 2.0
+        Radius of the circle of centers.
+    scale : float, default 0.05
         Standard deviation of each coordinate.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -92,12 +93,12 @@ def grid(
 
     Parameters
     ----------
-    side : int
+    side : int, default 5
         There are ``side ** 2`` modes.
-    n_per_mode : int
-    extent : float
+    n_per_mode : int, default 50
+    extent : float, default 4.0
         Coordinates of the centers are spread evenly over [-extent, extent].
-    scale : float
+    scale : float, default 0.1
         Standard deviation of each coordinate.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -127,7 +128,7 @@ def cube(
 
     Parameters
     ----------
-    side : int
+    side : int, default 3
         There are ``side ** 3`` modes.
     n_per_mode, extent, scale, random_state
         As for `grid`.
@@ -159,11 +160,12 @@ def spiral(
 
     Parameters
     ----------
-    n_modes, n_per_mode : int
-    radius : float
+    n_modes : int, default 20
+    n_per_mode : int, default 50
+    radius : float, default 4.0
         Distance of the last center from the origin, where the first one is.
-    n_turns : float
-    scale : float
+    n_turns : float, default 2.0
+    scale : float, default 0.1
         Standard deviation of each coordinate.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -198,11 +200,11 @@ def circles(
 
     Parameters
     ----------
-    radii : sequence of float
-    n_modes : int
-        On each circle.
-    n_per_mode : int
-    scale : float
+    radii : sequence of float, default (1.0, 2.0, 3.0)
+    n_modes : int, default 8
+        Number of centers on each circle.
+    n_per_mode : int, default 50
+    scale : float, default 0.05
         Standard deviation of each coordinate.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -210,6 +212,11 @@ def circles(
     -------
     ModeData
         In the plane. BourGAN shows such data; all constants are our choice.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no radius, or an argument is out of its range.
 
     Examples
     --------
@@ -232,8 +239,9 @@ def helix(
 
     Parameters
     ----------
-    n_modes, n_per_mode : int
-    scale : float
+    n_modes : int, default 20
+    n_per_mode : int, default 50
+    scale : float, default 1.0
         Standard deviation of each coordinate.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -266,9 +274,11 @@ def sine_with_rare_mode(
 
     Parameters
     ----------
-    n_curve, n_rare : int
-        Points of the curve, uniform in x, and of the rare mode, which is the last one.
-    n_segments : int
+    n_curve : int, default 100000
+        Number of points of the curve, uniform in x.
+    n_rare : int, default 250
+        Number of points of the rare mode, which is the last one.
+    n_segments : int, default 200
         Modes of the curve: what is nearest to each of as many points, evenly along its length.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -321,12 +331,15 @@ def box_with_spike(
 
     Parameters
     ----------
-    n_box, n_spike : int
-    half_width : float
+    n_box : int, default 100000
+        Number of points in the square.
+    n_spike : int, default 250
+        Number of points about the far point.
+    half_width : float, default 0.05
         The square is [-half_width, half_width]^2.
-    center : float
+    center : float, default 2.0
         Both coordinates of the far point.
-    scale : float
+    scale : float, default math.sqrt(0.05) / 2000
         Standard deviation of each coordinate about it.
     random_state : int, numpy.random.Generator, RandomState or None
 
@@ -362,7 +375,7 @@ def stacked_digits(n: int = 25_000, *, random_state: Any = None) -> ModeData:
 
     Parameters
     ----------
-    n : int
+    n : int, default 25000
         Number of images, each of three digits drawn independently, uniform over the classes.
     random_state : int, numpy.random.Generator, RandomState or None
 

@@ -44,7 +44,7 @@ class ModeReport(Result):
     counts, good_counts : ndarray (n_modes,)
         Samples, and good samples, of each mode.
     shares : ndarray (n_modes,)
-        Of the good samples; zeros if there are none.
+        Share of each mode in the good samples; zeros if there are none.
     weights : ndarray (n_modes,)
         Shares that the modes should have.
     centers : ndarray (n_modes, d)

@@ -33,8 +33,8 @@ def mode_figure(
     Parameters
     ----------
     samples : ndarray (n, d)
-        Of more than two columns, two principal directions of the centers are drawn; at most 5000
-        rows, evenly chosen.
+        At most 5000 rows, evenly chosen, are drawn; two principal directions of the centers where
+        there are more than two columns.
     good : ndarray of bool (n,)
     centers : ndarray (n_modes, d)
     radius : ndarray (n_modes,)

@@ -101,9 +101,23 @@ def _signature(node: Function | ast.ClassDef, around: ast.ClassDef | None) -> di
         return {
             field.target.id: field.value
             for field in node.body
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and "ClassVar" not in ast.unparse(field.annotation)
+            and not (field.value and "init=False" in ast.unparse(field.value))
         }
     return None
+
+
+def _inherited(node: ast.AST, module: ast.Module) -> set[str]:
+    """Return the fields that a dataclass has from its bases in the same file."""
+    bases = {getattr(base, "id", "") for base in getattr(node, "bases", ())}
+    return {
+        name
+        for base in module.body
+        if isinstance(base, ast.ClassDef) and base.name in bases and _is_dataclass(base)
+        for name in {*(_signature(base, None) or {}), *_inherited(base, module)}
+    }
 
 
 def _value(expression: ast.expr, constants: dict[str, ast.expr]) -> str:
@@ -185,9 +199,8 @@ def parameters(tree: Tree) -> list[str]:
         told += [n for e in parsed.entries("Other Parameters") for n in e.names]
         public = [argument for argument in signature if not argument.startswith("_")]
         where = f"{module}:{node.lineno} {name}"
-        found += [
-            f"{where} documents {n!r}, which is no parameter" for n in told if n not in signature
-        ]
+        known = {*signature, *_inherited(node, tree.parsed[module])}
+        found += [f"{where} documents {n!r}, which is no parameter" for n in told if n not in known]
         found += [f"{where} does not document {n!r}" for n in public if n not in told]
     return found
 
