@@ -12,6 +12,7 @@ from .cluster import cluster
 from .errors import reported
 from .fid import fid
 from .goof import goof
+from .local_sample import local_sample
 from .sweep import SweepCommand, sweep
 from .wam import wam
 
@@ -63,3 +64,4 @@ app.command(short_help="Cluster the rows of a table.")(cluster)
 app.command(short_help="Frechet distance (FID) between two sets of features.")(fid)
 app.command(short_help="Distance between Gaussian mixtures of two sets (WaM).")(wam)
 app.command(short_help="Distance from images to what a generator can produce.")(goof)
+app.command("local-sample", short_help="Sample images near given ones (diffusion).")(local_sample)
