@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 FUNCTIONS = (
-    "arange ascontiguousarray broadcast_to concatenate cumsum diagonal eye flip full isfinite "
-    "maximum ones repeat sqrt stack take take_along_axis where zeros zeros_like"
+    "arange ascontiguousarray broadcast_to concatenate count_nonzero cumsum diagonal einsum empty "
+    "exp eye flatnonzero flip full isfinite log maximum ones repeat sqrt stack take "
+    "take_along_axis tril where zeros zeros_like"
 ).split()
-LINALG = "eigh pinv qr svd".split()
+LINALG = "cholesky eigh inv pinv qr solve svd".split()
 
 
 def _is_host(value: Any) -> bool:
