@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 # Points that one task takes; a multiple of the kernels' tile.
-_ROWS = 256
+_ROWS = 128
+# Ratios as near to an extreme as this are evaluated in float64.
+_SHARE = 1e-3
 
 
 def set_distances(
@@ -77,13 +79,34 @@ def pair_ratios(
 
     kernel = bourgain.matrix_pair_ratios if matrix else bourgain.point_pair_ratios
     n = len(rows)
+    coarse, bounds = _rounded(embedding)
     extremes = np.full((-(-n // _ROWS), 2), [np.inf, 0.0])
 
     def part(first: int) -> None:
-        kernel(embedding, rows, first, min(first + _ROWS, n), extremes[first // _ROWS])
+        kernel(
+            embedding, coarse, bounds, rows, first, min(first + _ROWS, n), extremes[first // _ROWS]
+        )
 
     _in_parts(part, n, n_jobs)
     return float(np.sqrt(extremes[:, 0].min())), float(np.sqrt(extremes[:, 1].max()))
+
+
+def _rounded(rows: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Return rows in float32, centered and in the unit ball, and bounds of the squares of gaps.
+
+    With u = 2^-24, a gap of two rows of the unit ball is off by at most 2 u, and the sum of its q
+    squares by a factor of 1 +- (q + 3) u. For every t in (0, 1), ``(a + e)^2`` is at most
+    ``(1 + t) a^2 + (1 + 1 / t) e^2`` and ``(a - e)^2`` at least ``(1 - t) a^2 - (1 / t - 1) e^2``.
+    A row of zeros is added at the end.
+    """
+    centered = rows - rows.mean(axis=0)
+    radius = float(np.sqrt(np.einsum("ij,ij->i", centered, centered).max())) or 1.0
+    coarse = np.zeros((len(rows) + 1, rows.shape[1]), np.float32)
+    coarse[:-1] = centered / radius
+    u = 2.0**-24
+    rounding = 2 * (rows.shape[1] + 8) * u
+    slack = (1 / _SHARE + 2) * (2.5 * u * radius) ** 2
+    return coarse, (radius**2, (1 - _SHARE) * (1 - rounding), (1 + _SHARE) * (1 + rounding), slack)
 
 
 def asymmetry(distances: np.ndarray) -> tuple[float, float, float]:
@@ -96,6 +119,10 @@ def asymmetry(distances: np.ndarray) -> tuple[float, float, float]:
 def _in_parts(part: Any, n: int, n_jobs: int | None) -> None:
     import joblib
 
+    if joblib.effective_n_jobs(n_jobs) == 1:
+        for first in range(0, n, _ROWS):
+            part(first)
+        return
     joblib.Parallel(n_jobs, require="sharedmem")(
         joblib.delayed(part)(first) for first in range(0, n, _ROWS)
     )

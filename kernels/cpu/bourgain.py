@@ -1,7 +1,9 @@
 """Distances of points to random sets, and how much an embedding stretches pairs.
 
 Every pair is looked at once: its distance goes to all the sets that the second point is in. The
-first points of the pairs lie side by side in a tile, which fills vector registers.
+first points of the pairs lie side by side in a tile, which fills vector registers. Extremes over
+pairs are found by squares in float32 with a bound of their error; pairs that may be extreme are
+evaluated in float64.
 """
 
 from __future__ import annotations
@@ -33,6 +35,34 @@ def _squares(tile, rows, j, gaps):
     store(gaps, LANES, sum1)
     store(gaps, 2 * LANES, sum2)
     store(gaps, 3 * LANES, sum3)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _coarse_squares(tile, rows, j, gaps):
+    """Write squared distances of a tile to the rows j and j + 1, (2, TILE), all in float32."""
+    sum0 = sum1 = sum2 = sum3 = splat(gaps, np.float32(0))
+    more0 = more1 = more2 = more3 = sum0
+    for c in range(tile.shape[0]):
+        at = c * TILE
+        point0, point1 = load(tile, at), load(tile, at + LANES)
+        point2, point3 = load(tile, at + 2 * LANES), load(tile, at + 3 * LANES)
+        value, other = splat(gaps, rows[j, c]), splat(gaps, rows[j + 1, c])
+        sum0 = sum0 + (point0 - value) * (point0 - value)
+        sum1 = sum1 + (point1 - value) * (point1 - value)
+        sum2 = sum2 + (point2 - value) * (point2 - value)
+        sum3 = sum3 + (point3 - value) * (point3 - value)
+        more0 = more0 + (point0 - other) * (point0 - other)
+        more1 = more1 + (point1 - other) * (point1 - other)
+        more2 = more2 + (point2 - other) * (point2 - other)
+        more3 = more3 + (point3 - other) * (point3 - other)
+    store(gaps, 0, sum0)
+    store(gaps, LANES, sum1)
+    store(gaps, 2 * LANES, sum2)
+    store(gaps, 3 * LANES, sum3)
+    store(gaps, TILE, more0)
+    store(gaps, TILE + LANES, more1)
+    store(gaps, TILE + 2 * LANES, more2)
+    store(gaps, TILE + 3 * LANES, more3)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -126,25 +156,38 @@ def point_set_distances(rows, starts, sets, first, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _widen(found, given, width, extremes):
-    """Take a tile of pairs, except those of distance 0, into the extremes of their ratios."""
+def _widen(found, given, width, rows, j, first, bounds, extremes):
+    """Take the pairs of row j and a tile, except those of distance 0, into the extremes.
+
+    ``found`` are squares in float32; with ``bounds`` (unit, down, up, slack) the true ones lie
+    between ``down * unit * found - slack`` and ``up * unit * found + slack``. Only pairs that may
+    be extreme are evaluated.
+    """
+    unit, down, up, slack = bounds
     least, most = extremes[0], extremes[1]
     beyond = 0
     for lane in range(width):
-        # no division but for the few pairs that matter
+        square = unit * np.float64(found[lane])
         low, high = least * given[lane], most * given[lane]
-        beyond += (found[lane] < low) | (found[lane] > high)
-    if beyond or least == np.inf:
-        for lane in range(width):
-            if given[lane] > 0:
-                ratio = found[lane] / given[lane]
-                extremes[0] = min(extremes[0], ratio)
-                extremes[1] = max(extremes[1], ratio)
+        beyond += (down * square - slack < low) | (up * square + slack > high)
+    if beyond == 0:
+        return
+    for lane in range(width):
+        square = unit * np.float64(found[lane])
+        low, high = least * given[lane], most * given[lane]
+        if given[lane] > 0 and (down * square - slack < low or up * square + slack > high):
+            exact = 0.0
+            for c in range(rows.shape[1]):
+                gap = rows[first + lane, c] - rows[j, c]
+                exact += gap * gap
+            ratio = exact / given[lane]
+            least, most = min(least, ratio), max(most, ratio)
+    extremes[0], extremes[1] = least, most
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def asymmetry(distances):
-    """Largest difference of two entries that mirror each other, largest entry, and smallest."""
+    """Largest difference of mirrored entries, largest entry, and smallest."""
     n = distances.shape[0]
     worst, largest, smallest = 0.0, distances[0, 0], distances[0, 0]
     for top in range(0, n, TILE):
@@ -159,13 +202,17 @@ def asymmetry(distances):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def matrix_pair_ratios(rows, distances, first, last, extremes):
+def matrix_pair_ratios(rows, coarse, bounds, distances, first, last, extremes):
     """Extremes of squared distances in an embedding over squared distances of a matrix.
 
     Parameters
     ----------
     rows : float64 array (n, q)
         The embedding.
+    coarse : float32 array (n + 1, q)
+        The same in another unit, rounded; the last row is not read as a point.
+    bounds : tuple of four floats
+        Unit of the squares of ``coarse``, factors below and above 1, and slack: see `_widen`.
     distances : float64 array (n, n)
         Symmetric; pairs of distance 0 do not count.
     first, last : int
@@ -173,36 +220,46 @@ def matrix_pair_ratios(rows, distances, first, last, extremes):
     extremes : float64 array (2,)
         Least and most so far; renewed.
     """
-    tile = np.empty((rows.shape[1], TILE))
-    found, given = np.empty(TILE), np.empty(TILE)
+    n = rows.shape[0]
+    tile = np.empty((rows.shape[1], TILE), np.float32)
+    found, given = np.empty((2, TILE), np.float32), np.zeros((TILE, TILE))
     for begin in range(first, last, TILE):
-        _fill(tile, rows, begin)
-        for j in range(begin + 1, rows.shape[0]):
-            width = min(TILE, last - begin, j - begin)
-            _squares(tile, rows, j, found)
-            row = distances[j, begin : begin + width]
-            for lane in range(width):
-                given[lane] = row[lane] * row[lane]
-            _widen(found, given, width, extremes)
+        _fill(tile, coarse, begin)
+        for top in range(begin, n, TILE):
+            # rows lie far apart: many are fetched at a time
+            height = min(TILE, n - top)
+            for i in range(height):
+                row = distances[top + i, begin : min(begin + TILE, last)]
+                for lane in range(row.size):
+                    given[i, lane] = row[lane] * row[lane]
+            for i in range(height):
+                j = top + i
+                if i % 2 == 0:
+                    _coarse_squares(tile, coarse, j, found)
+                width = min(TILE, last - begin, j - begin)
+                _widen(found[i % 2], given[i], width, rows, j, begin, bounds, extremes)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def point_pair_ratios(rows, points, first, last, extremes):
+def point_pair_ratios(rows, coarse, bounds, points, first, last, extremes):
     """Extremes of squared distances in an embedding over those of the points.
 
     Parameters
     ----------
-    rows, first, last, extremes
+    rows, coarse, bounds, first, last, extremes
         As for `matrix_pair_ratios`.
     points : float64 array (n, d)
         Pairs of equal points do not count.
     """
-    tile, point_tile = np.empty((rows.shape[1], TILE)), np.empty((points.shape[1], TILE))
-    found, given = np.empty(TILE), np.empty(TILE)
+    tile = np.empty((rows.shape[1], TILE), np.float32)
+    point_tile = np.empty((points.shape[1], TILE))
+    found, given = np.empty((2, TILE), np.float32), np.empty(TILE)
     for begin in range(first, last, TILE):
-        _fill(tile, rows, begin)
+        _fill(tile, coarse, begin)
         _fill(point_tile, points, begin)
-        for j in range(begin + 1, rows.shape[0]):
-            _squares(tile, rows, j, found)
+        for j in range(begin, rows.shape[0]):
+            if (j - begin) % 2 == 0:
+                _coarse_squares(tile, coarse, j, found)
             _squares(point_tile, points, j, given)
-            _widen(found, given, min(TILE, last - begin, j - begin), extremes)
+            width = min(TILE, last - begin, j - begin)
+            _widen(found[(j - begin) % 2], given, width, rows, j, begin, bounds, extremes)

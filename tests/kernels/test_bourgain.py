@@ -77,3 +77,37 @@ def test_inputs_are_left_alone():
     bourgain.pair_ratios(rows, rows, matrix=False, n_jobs=None)
     np.testing.assert_array_equal(rows, before[0])
     np.testing.assert_array_equal(sets, before[1])
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-20, 1.0, 1e20, 1e140])
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_the_screen_of_pairs_loses_none(scale, offset):
+    """Ratios that differ by less than float32 holds, far from the origin, in any unit."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((200, 3))
+    rows[100:] = rows[:100] + 1e-7 * rng.standard_normal((100, 3))
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    embedding = (rows @ turn + offset) * scale
+    distances = naive.pairwise(rows)
+    # both extremes are pairs whose ratios stand out by 1e-6
+    for i, j, factor in ((3, 150, 1 + 1e-6), (7, 9, 1 - 1e-6)):
+        distances[i, j] *= factor
+        distances[j, i] = distances[i, j]
+    found = bourgain.pair_ratios(embedding, distances, matrix=True, n_jobs=None)
+    upper = np.triu_indices(200, 1)
+    gaps = embedding[upper[0]] - embedding[upper[1]]
+    ratios = np.sqrt(((gaps / scale) ** 2).sum(1)) / distances[upper] * scale
+    np.testing.assert_allclose(found, (ratios.min(), ratios.max()), rtol=1e-13)
+
+
+def test_an_embedding_that_collapses():
+    least, most = bourgain.pair_ratios(np.ones((9, 2)), np.eye(9), matrix=False, n_jobs=None)
+    assert (least, most) == (0, 0)
+
+
+@pytest.mark.parametrize("n", [1, 31, 65])
+def test_asymmetry(n):
+    matrix = np.random.default_rng(n).uniform(1, 2, (n, n))
+    found = bourgain.asymmetry(matrix)
+    expected = np.abs(matrix - matrix.T).max(), matrix.max(), matrix.min()
+    assert found == pytest.approx(expected, rel=1e-15)
