@@ -13,6 +13,7 @@ from .compile import compile_kernels
 from .errors import reported
 from .fid import fid
 from .goof import goof
+from .local_sample import local_sample
 from .sweep import SweepCommand, sweep
 from .train import train
 from .wam import wam
@@ -69,3 +70,4 @@ app.command("compile", short_help="Prepare the kernels ahead of the first comput
     compile_kernels
 )
 app.command(short_help="Train a GAN as a configuration file says.")(train)
+app.command("local-sample", short_help="Sample images near given ones (diffusion).")(local_sample)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 # Numbers that a row draws at once.
-_AHEAD = 8192
+_AHEAD = 1024
 
 
 class RowNoise:
