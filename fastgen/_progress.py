@@ -15,10 +15,12 @@ _DELAY = 2.0
 
 
 class Report:
-    """What `reporter` yields: called as work is finished, from any thread."""
+    """What `reporter` yields: called as work is finished, from any thread; silent by itself."""
 
     def __init__(
-        self, update: Callable[[int], Any], note: Callable[[str], Any] = lambda text: None
+        self,
+        update: Callable[[int], Any] = lambda count: None,
+        note: Callable[[str], Any] = lambda text: None,
     ) -> None:
         self._update = update
         self.note = note
@@ -60,7 +62,7 @@ def reporter(
         None draws no bar: for estimators, which are silent unless told otherwise.
     """
     if progress is False or (progress is None and silent):
-        yield Report(lambda count: None)
+        yield Report()
         return
     if callable(progress):
         yield _counting(progress, total, done)

@@ -65,7 +65,7 @@ def log_pairwise_distances(
         _validate.one_of(metric, "metric", METRICS)
         X = _validate.data_matrix(_arrays.to_host(X), "X")
     rng = _random.generator(random_state)
-    rows, matrix, _ = sample_of(X, metric, most, rng, Report(lambda count: None))
+    rows, matrix, _ = sample_of(X, metric, most, rng, Report())
     logs = logarithms(condensed(rows, matrix))
     if not logs.size:
         raise ValueError("X must hold points that differ, got only pairs of distance 0")

@@ -14,6 +14,11 @@ def pairwise(x):
     return np.sqrt(((x[:, None] - x[None]) ** 2).sum(2))
 
 
+def asymmetry(distances):
+    """Largest difference of mirrored entries, largest entry, and smallest."""
+    return np.abs(distances - distances.T).max(), distances.max(), distances.min()
+
+
 def set_distances(distances, sets):
     """Distance of every point to the nearest member of every set (n, n_sets); 0 to an empty set."""
     out = np.zeros((len(distances), len(sets)))
