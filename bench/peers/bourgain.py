@@ -85,12 +85,12 @@ def agreed(name: str, fit: BourgainEmbedding, distances: np.ndarray) -> float:
     return gap
 
 
-def precomputed(n_per_mode: int, n_jobs: int, rounds: int) -> list[str]:
-    """All points, from a matrix that both get."""
+def precomputed(n_per_mode: int, rounds: int) -> list[str]:
+    """All points, from a matrix that both get, on one thread."""
     X = grid(n_per_mode=n_per_mode, random_state=0).X
     distances = cdist(X, X)
-    model = BourgainEmbedding("official", metric="precomputed", n_jobs=n_jobs, random_state=0)
-    name = f"{len(X)} points, matrix, {n_jobs} thread{'s' if n_jobs > 1 else ''}"
+    model = BourgainEmbedding("official", metric="precomputed", random_state=0)
+    name = f"{len(X)} points, matrix, 1 thread"
     fit = model.fit(distances)
     gap, sets = agreed(name, fit, distances), fit.sets_
     times = by_turns(lambda: model.fit(distances), lambda: loop(distances, sets), rounds)
@@ -157,11 +157,7 @@ def main() -> None:
     quick = options.quick
     with threadpoolctl.threadpool_limits(limits=1):
         environment = environment_lines()
-        body = [
-            line
-            for n_jobs in sorted({1, cores()})
-            for line in precomputed(10 if quick else 50, n_jobs, 2 if quick else 7)
-        ]
+        body = precomputed(10 if quick else 50, 2 if quick else 7)
         n = 1000 if quick else 20_000
         body += subsampled(n, 0.01 if quick else 0.0005, 1 if quick else 3)
         body += all_points(n, cores(), 0.1 if quick else 0.02, 1 if quick else 3)
