@@ -398,8 +398,8 @@ def document(found: dict[str, dict], n_seeds: int, size: Size) -> str:
             "",
             "That shares of modes tell the methods apart where the number of touched modes does "
             "not, and that the weight of a mode that is missed doubles until a generator reaches "
-            "it, while independent GANs never do. It does not show that BourGAN makes sharper "
-            "samples (its share of low quality is its weak side), nor anything about images: data "
+            "it, while independent GANs never do. It does not show that the penalty makes sharper "
+            "samples (on the ring the latents alone are sharper), nor anything about images: data "
             "are in the plane, seeds are few, and multiplicative weights end with far more of the "
             "rare mode than the data have.",
             "",

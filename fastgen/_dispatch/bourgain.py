@@ -109,8 +109,8 @@ def _rounded(rows: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float, f
     return coarse, (radius**2, (1 - _SHARE) * (1 - rounding), (1 + _SHARE) * (1 + rounding), slack)
 
 
-def asymmetry(distances: np.ndarray) -> tuple[float, float, float]:
-    """Return the largest difference of mirrored entries of a matrix, its largest and smallest."""
+def asymmetry(distances: np.ndarray) -> tuple[float, float, float, bool]:
+    """Run ``kernels.cpu.bourgain.asymmetry``."""
     from ..kernels.cpu import bourgain
 
     return bourgain.asymmetry(distances)

@@ -23,7 +23,7 @@ _LEAST_SETS, _OFFICIAL_SETS = 8, 5
 _PROJECTED = 8
 # A callable metric is evaluated on a subsample whose law of distances is as near as this.
 _DEVIATION, _CONFIDENCE = 0.05, 0.99
-_LAW_POINTS = 400
+_LAW_POINTS = 256
 # Coordinates are 1-Lipschitz but for rounding if the triangle inequality holds.
 _LIPSCHITZ = 1 + 1e-9
 
@@ -82,7 +82,7 @@ class BourgainEmbedding(BaseEstimator):
         done to them: at most 1 in a metric space.
     lpdd_distance_ : float
         W1 of the laws of log pairwise distances of ``scale_ * embedding_`` and of the data, on at
-        most 400 points; at most ``log(distortion_)`` for "classical". Nats.
+        most 256 points; at most ``log(distortion_)`` for "classical". Nats.
     subsampling_bound_ : float
         0 if all elements were embedded, else `subsampling_bound` of their number.
     n_features_in_ : int
@@ -167,7 +167,14 @@ class BourgainEmbedding(BaseEstimator):
         settings = self._settings()
         if not callable(self.metric):
             _validate.one_of(self.metric, "metric", pairwise.METRICS)
-            X = validate_data(self, _arrays.to_host(X), dtype=np.float64, ensure_min_samples=2)
+            X = validate_data(
+                self,
+                _arrays.to_host(X),
+                dtype=np.float64,
+                order="C",
+                ensure_min_samples=2,
+                ensure_all_finite=self.metric != "precomputed",
+            )
         rng = _random.generator(self.random_state)
         total = None if settings.most is None else min(settings.most, len(X)) - 1
         with reporter(

@@ -169,7 +169,8 @@ def sample_of(
 
     Parameters
     ----------
-    X : float64 array, finite and two-dimensional, or with a callable metric a sequence
+    X : float64 array, two-dimensional and contiguous, or with a callable metric a sequence
+        Points are finite; a matrix of distances is checked here.
     metric, most, rng, report
 
     Returns
@@ -202,7 +203,9 @@ def _check_matrix(distances: np.ndarray) -> None:
             'X must be a square matrix of distances for metric="precomputed", got shape '
             f"{distances.shape}"
         )
-    worst, largest, smallest = bourgain.asymmetry(distances)
+    worst, largest, smallest, finite = bourgain.asymmetry(distances)
+    if not finite:
+        _validate.data_matrix(distances, "X")
     slack = _SYMMETRY * largest
     diagonal = np.diagonal(distances).max()
     if smallest < 0 or diagonal > slack:

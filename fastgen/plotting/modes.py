@@ -38,7 +38,7 @@ def mode_figure(
     good : ndarray of bool (n,)
     centers : ndarray (n_modes, d)
     radius : ndarray (n_modes,)
-        Within which a sample is good, in units of the data.
+        Within which a sample is good, in units of the data; drawn in one and two dimensions.
     shares, weights : ndarray (n_modes,)
         Shares of the good samples, and those that the modes should have.
     fair_share : float
@@ -75,7 +75,8 @@ def _draw_plane(
     from matplotlib.collections import EllipseCollection
 
     names = ("first coordinate", "second coordinate")
-    if centers.shape[1] > 2:
+    plain = centers.shape[1] <= 2
+    if not plain:
         middle = centers.mean(axis=0)
         basis = np.linalg.svd(centers - middle, full_matrices=False)[2][:2].T
         samples, centers = (samples - middle) @ basis, (centers - middle) @ basis
@@ -88,7 +89,7 @@ def _draw_plane(
     for mask, color, label in ((good, _GOOD, "good"), (~good, _POOR, "low quality")):
         rows = samples[kept][mask[kept]]
         axes.scatter(rows[:, 0], rows[:, 1], s=2, color=color, linewidths=0, alpha=0.6, label=label)
-    if len(centers) <= _DRAWN:
+    if plain and len(centers) <= _DRAWN:
         axes.add_collection(
             EllipseCollection(
                 2 * radius, 2 * radius, np.zeros(len(radius)), units="x", offsets=centers,

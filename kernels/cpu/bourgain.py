@@ -187,9 +187,16 @@ def _widen(found, given, width, rows, j, first, bounds, extremes):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def asymmetry(distances):
-    """Largest difference of mirrored entries, largest entry, and smallest."""
+    """Largest difference of mirrored entries, extremes, and whether all are finite.
+
+    Returns
+    -------
+    worst, largest, smallest : float
+    finite : bool
+        Whether the sums of mirrored entries are.
+    """
     n = distances.shape[0]
-    worst, largest, smallest = 0.0, distances[0, 0], distances[0, 0]
+    worst, largest, smallest, finite = 0.0, distances[0, 0], distances[0, 0], True
     for top in range(0, n, TILE):
         for left in range(0, top + 1, TILE):
             for i in range(top, min(top + TILE, n)):
@@ -198,7 +205,8 @@ def asymmetry(distances):
                     worst = max(worst, abs(a - b))
                     largest = max(largest, a, b)
                     smallest = min(smallest, a, b)
-    return worst, largest, smallest
+                    finite &= abs(a) + abs(b) < np.inf
+    return worst, largest, smallest, finite
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

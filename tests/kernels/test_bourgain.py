@@ -110,3 +110,9 @@ def test_asymmetry(n):
     matrix = np.random.default_rng(n).uniform(1, 2, (n, n))
     found = bourgain.asymmetry(matrix)
     assert found == pytest.approx(naive.asymmetry(matrix), rel=1e-15)
+    assert found[3]
+    for bad in (np.nan, np.inf):
+        for at in ((0, 0), (n - 1, 0), (0, n - 1), (n // 2, n // 3)):
+            changed = matrix.copy()
+            changed[at] = bad
+            assert not bourgain.asymmetry(changed)[3]

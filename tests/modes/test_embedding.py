@@ -261,6 +261,7 @@ def test_scikit_learn_finds_nothing_wrong():
         ({"metric": "precomputed"}, np.ones((3, 2)), ValueError, "X must be a square matrix"),
         ({"metric": "precomputed"}, np.ones((3, 3)), ValueError, "a diagonal of 0"),
         ({"metric": "precomputed"}, [[0, -1], [-1, 0]], ValueError, "distances of at least 0"),
+        ({"metric": "precomputed"}, [[0, np.inf], [np.inf, 0]], ValueError, "got inf at row 0"),
         ({"metric": "precomputed"}, [[0, 1], [2, 0]], ValueError, r"pass \(X \+ X.T\) / 2"),
         ({"metric": lambda a, b: -1.0}, [1, 2], ValueError, "metric must return finite distances"),
         ({"metric": lambda a, b: 1.0}, [1], ValueError, "X must have at least 2 elements, got 1"),

@@ -15,8 +15,9 @@ def pairwise(x):
 
 
 def asymmetry(distances):
-    """Largest difference of mirrored entries, largest entry, and smallest."""
-    return np.abs(distances - distances.T).max(), distances.max(), distances.min()
+    """Largest difference of mirrored entries, largest entry and smallest, whether all are finite."""
+    worst = np.abs(distances - distances.T).max()
+    return worst, distances.max(), distances.min(), np.isfinite(distances).all()
 
 
 def set_distances(distances, sets):
