@@ -49,9 +49,16 @@ def coordinates(distances: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
     return out
 
 
-def loop(distances: np.ndarray, sets: np.ndarray) -> tuple[np.ndarray, float]:
+def lean_coordinates(distances: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    """The same by a careful user: one row at a time, methods in place of functions."""
+    return np.array(
+        [[row[some].min() if some.size else 0.0 for some in members] for row in distances]
+    )
+
+
+def loop(distances: np.ndarray, sets: np.ndarray, take=coordinates) -> tuple[np.ndarray, float]:
     """Return the centered and scaled embedding, and the scale factor."""
-    z = coordinates(distances, [np.flatnonzero(some) for some in sets])
+    z = take(distances, [np.flatnonzero(some) for some in sets])
     z = z - z.mean(axis=0)
     z = z / (np.linalg.norm(z) / math.sqrt(len(z))) * math.sqrt(z.shape[1])
     between = cdist(z, z)
@@ -94,7 +101,13 @@ def precomputed(n_per_mode: int, rounds: int) -> list[str]:
     fit = model.fit(distances)
     gap, sets = agreed(name, fit, distances), fit.sets_
     times = by_turns(lambda: model.fit(distances), lambda: loop(distances, sets), rounds)
-    return [line(name, times, TARGET, gap)]
+    lean = by_turns(
+        lambda: model.fit(distances), lambda: loop(distances, sets, lean_coordinates), rounds
+    )
+    return [
+        line(name, times, TARGET, gap),
+        line(f"{name}, the loop tuned by hand", lean, None, gap),
+    ]
 
 
 def subsampled(n: int, share: float, rounds: int) -> list[str]:
@@ -170,8 +183,8 @@ def main() -> None:
             "- Grid of 25 Gaussians in the plane, the embedding of the authors' code: five sets of "
             "each scale, centered and scaled. The loop takes the minimum over the members of each "
             "set, point by point, as `np.min(distances[point, members])`, and the scale factor "
-            "over all pairs with SciPy's `cdist`. Ours gives distortion and Lipschitz constant "
-            "besides.",
+            "over all pairs with SciPy's `cdist`; tuned by hand it takes "
+            "`row[members].min()`. Ours gives distortion and Lipschitz constant besides.",
             "- Where only some rows of the loop are timed, its time is multiplied by their number; "
             "the scale factor over all pairs, which is quadratic, is then undercounted, in its "
             "favor.",
