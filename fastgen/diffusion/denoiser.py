@@ -211,7 +211,7 @@ def from_predictor(
         if prediction == "sample":
             return told
         if prediction == "epsilon":
-            return y - noise * told
+            return torch.addcmul(y, noise, told, value=-1)
         return kept**2 * y - noise * kept * told
 
     return Denoiser(call, levels=levels, span=span, network=_network(model))

@@ -279,7 +279,7 @@ class _Work:
     def _expected(self, kwargs: Mapping[str, Any]) -> Callable[[Tensor, float], Tensor]:
         def expected(y: Tensor, level: float) -> Tensor:
             found = self.denoiser(y, level, **kwargs)
-            if not bool(torch.isfinite(found).all()):
+            if not bool(torch.isfinite(found.sum(dtype=torch.float64))):
                 raise ValueError(
                     f"the model returned NaN or infinity at noise level {level:.4g}; it may have "
                     "diverged in training, or need float32 instead of half precision"

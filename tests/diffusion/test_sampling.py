@@ -410,10 +410,10 @@ def test_refusals(call, kind, message):
 def test_calibration_gives_the_distance_that_is_wanted(tmp_path):
     x = images(60)
     model = gaussian()
-    curve = calibrate(model, x, n_levels=30)
+    curve = calibrate(model, x, n_levels=20)
     predicted = np.sqrt(2 * laws.gaussian_mmse(LAMBDAS, curve.sigma[:, None]).mean(1))
     np.testing.assert_allclose(curve.rms, predicted, rtol=0.01)
-    found = local_sample(model, x, rms=0.8, calibration=curve, steps=100, random_state=0)
+    found = local_sample(model, x, rms=0.8, calibration=curve, steps=60, random_state=0)
     assert found.rms == pytest.approx(0.8, rel=0.05)
     curve.save(tmp_path / "curve.npz")
     again = Calibration.load(tmp_path / "curve.npz")
