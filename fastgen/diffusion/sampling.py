@@ -216,6 +216,11 @@ def local_sample(
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
     if sampler == "heun" and eta:
         raise ValueError("sampler='heun' is deterministic: pass eta=0, or sampler='ddim'")
+    if eta and not denoiser.independent:
+        raise ValueError(
+            "a model trained with noise that was assigned to the images knows no score, which "
+            "stochastic sampling needs; pass eta=0"
+        )
     images = checked_images(x0, denoiser, "x0", channels=decode is None)
     if (encode is None) != (decode is None):
         raise TypeError("encode and decode must be given together")

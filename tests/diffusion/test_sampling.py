@@ -25,6 +25,7 @@ from fastgen.diffusion import (
     laws,
     local_sample,
     noise_levels,
+    pairing,
 )
 
 pytestmark = [
@@ -352,6 +353,11 @@ def test_interruption_keeps_what_is_finished():
     assert seen == [(4, 6), (6, 6)]
 
 
+def paired():
+    rule = pairing("assignment")
+    return from_predictor(network(), KEPT, independent=rule.independent)
+
+
 def returning(what):
     return from_denoiser(lambda y, s: what(y))
 
@@ -395,6 +401,7 @@ def tried(x=None, model=None, **options):
         (lambda: tried(sigma=1, model=returning(lambda y: y * torch.nan)), ValueError, "NaN"),
         (lambda: tried(sigma=1, model=returning(lambda y: y[:, :, :2])), ValueError, "shape"),
         (lambda: tried(sigma=1, model=returning(lambda y: None)), TypeError, "tensor"),
+        (lambda: tried(t=5, model=paired()), ValueError, "knows no score.*pass eta=0"),
         (lambda: Denoiser(None, span=(1, 0)), ValueError, "that rise"),
         (lambda: from_predictor(None, KEPT, prediction="noise"), ValueError, "prediction"),
         (lambda: ExactSet(np.zeros(3)), ValueError, r"shape \(N, ...\)"),
@@ -405,6 +412,11 @@ def tried(x=None, model=None, **options):
 def test_refusals(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_deterministic_sampling_of_a_model_with_assigned_noise():
+    found = tried(t=5, eta=0, model=paired())
+    assert not found.stochastic
 
 
 def test_calibration_gives_the_distance_that_is_wanted(tmp_path):
