@@ -438,6 +438,8 @@ def test_calibration_gives_the_distance_that_is_wanted(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(2))
     with pytest.raises(ValueError, match="no calibration"):
         Calibration.load(tmp_path / "other.npz")
+    clipped = calibrate(from_denoiser(lambda y, s: 9 * y, span=None), 0 * x, clip=(-0.5, 0.5))
+    assert clipped.rms.max() <= np.sqrt(0.5)
     with pytest.raises(ValueError, match="NaN"):
         calibrate(from_denoiser(lambda y, s: y * torch.nan, span=None), x)
 
