@@ -38,7 +38,7 @@ class PointSet:
         Parameters
         ----------
         z : array (B, d)
-            Rows in the dtype of the points.
+            In the dtype of the points.
         sigma : float64 array (B,)
             Positive.
 

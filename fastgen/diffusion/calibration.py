@@ -126,6 +126,7 @@ def calibrate(
     scheduler: Any = None,
     alphas_cumprod: Any = None,
     prediction: str | None = None,
+    clip: tuple[float, float] | None = None,
     batch_size: int = 64,
     random_state: Any = 0,
     progress: bool | Callable[[int, int], None] | None = None,
@@ -147,6 +148,9 @@ def calibrate(
         Noise levels, even in their logarithms, or steps of the schedule.
     n_draws : int, default 1
         Noises for each image and level.
+    clip : (float, float), optional
+        As for `local_sample`, and the same as there. At the largest noise levels the errors of a
+        predictor of noise are multiplied by the level, unless they are clipped.
     batch_size : int, default 64
         Images that go through the network together.
     random_state : int, Generator, SeedSequence or None, default 0
@@ -195,7 +199,8 @@ def calibrate(
             noise = RowNoise(seeds[first : first + batch_size], x)
             for i, level in enumerate(levels):
                 for _ in range(n_draws):
-                    gap = denoiser(x + level * noise.draw(), level) - x
+                    found = denoiser(x + level * noise.draw(), level)
+                    gap = (found if clip is None else found.clamp(*clip)) - x
                     total[i] += float(gap.double().square().sum())
             report(len(x))
     mse = total / (n_draws * images.numel())

@@ -48,6 +48,10 @@ class Denoiser:
     variance_preserving : bool, default True
         Whether noisy images were scaled to keep their variance, so that sampling begins with
         ``sqrt(1 + sigma_max^2)`` times standard noise rather than ``sigma_max`` times.
+    independent : bool, default True
+        Whether the noise of its training was independent of the images. False for models trained
+        with noise that was assigned to them (`Pairing.independent`): they know no score, and
+        stochastic samplers refuse them.
 
     Attributes
     ----------
@@ -73,6 +77,7 @@ class Denoiser:
         span: tuple[float, float] | None = None,
         network: nn.Module | None = None,
         variance_preserving: bool = True,
+        independent: bool = True,
     ) -> None:
         self._call = call
         self.levels = None if levels is None else np.asarray(levels, dtype=np.float64)
@@ -81,6 +86,7 @@ class Denoiser:
         self.span = _checked_span(span)
         self.network = network
         self.variance_preserving = variance_preserving
+        self.independent = independent
 
     def __call__(self, y: Tensor, sigma: Any, **kwargs: Any) -> Tensor:
         """Return the expected clean images.
@@ -161,6 +167,7 @@ def from_predictor(
     *,
     prediction: str = "epsilon",
     span: tuple[float, float] | None = (-1.0, 1.0),
+    independent: bool = True,
 ) -> Denoiser:
     """Return the denoiser of a network trained on the steps of a schedule.
 
@@ -176,6 +183,8 @@ def from_predictor(
         What the network predicts: the noise e, the velocity ``sqrt(a) e - sqrt(1 - a) x`` or x.
     span : (float, float), default (-1.0, 1.0)
         Range of the images that the network was trained on; None for any.
+    independent : bool, default True
+        As for `Denoiser`: False for a network trained with assigned noise.
 
     Returns
     -------
@@ -211,10 +220,12 @@ def from_predictor(
         if prediction == "sample":
             return told
         if prediction == "epsilon":
-            return y - noise * told
+            return torch.addcmul(y, noise, told, value=-1)
         return kept**2 * y - noise * kept * told
 
-    return Denoiser(call, levels=levels, span=span, network=_network(model))
+    return Denoiser(
+        call, levels=levels, span=span, network=_network(model), independent=independent
+    )
 
 
 def from_denoiser(

@@ -33,11 +33,11 @@ class RowNoise:
         self._used = self._count
 
     def draw(self) -> Tensor:
-        """Return fresh noise of the shape of the batch."""
+        """Return fresh noise of the shape of the batch, to be used before the next is drawn."""
         if self._used == self._count:
             for row, ahead in zip(self._rows, self._ahead, strict=True):
                 row.standard_normal(out=ahead, dtype=self._dtype)
             self._used = 0
-        part = torch.from_numpy(self._ahead[:, self._used].copy())
+        part = torch.from_numpy(self._ahead[:, self._used])
         self._used += 1
         return part.reshape(self._like.shape).to(self._like)

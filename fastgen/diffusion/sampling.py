@@ -216,6 +216,11 @@ def local_sample(
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
     if sampler == "heun" and eta:
         raise ValueError("sampler='heun' is deterministic: pass eta=0, or sampler='ddim'")
+    if eta and not denoiser.independent:
+        raise ValueError(
+            "a model trained with noise that was assigned to the images knows no score, which "
+            "stochastic sampling needs; pass eta=0"
+        )
     images = checked_images(x0, denoiser, "x0", channels=decode is None)
     if (encode is None) != (decode is None):
         raise TypeError("encode and decode must be given together")
@@ -279,7 +284,7 @@ class _Work:
     def _expected(self, kwargs: Mapping[str, Any]) -> Callable[[Tensor, float], Tensor]:
         def expected(y: Tensor, level: float) -> Tensor:
             found = self.denoiser(y, level, **kwargs)
-            if not bool(torch.isfinite(found).all()):
+            if not bool(torch.isfinite(found.sum(dtype=torch.float64))):
                 raise ValueError(
                     f"the model returned NaN or infinity at noise level {level:.4g}; it may have "
                     "diverged in training, or need float32 instead of half precision"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .. import _validate
@@ -164,9 +165,9 @@ def ddim(
         clean = expected(y, level)
         fresh = eta**2 * below**2 * (level**2 - below**2) / level**2
         kept = (below**2 - fresh) ** 0.5 / level
-        y = clean + kept * (y - clean)
+        y = torch.lerp(clean, y, kept)
         if fresh and noise is not None:
-            y = y + fresh**0.5 * noise.draw()
+            y.add_(noise.draw(), alpha=fresh**0.5)
     return y
 
 

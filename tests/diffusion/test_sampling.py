@@ -25,6 +25,7 @@ from fastgen.diffusion import (
     laws,
     local_sample,
     noise_levels,
+    pairing,
 )
 
 pytestmark = [
@@ -352,6 +353,11 @@ def test_interruption_keeps_what_is_finished():
     assert seen == [(4, 6), (6, 6)]
 
 
+def paired():
+    rule = pairing("assignment")
+    return from_predictor(network(), KEPT, independent=rule.independent)
+
+
 def returning(what):
     return from_denoiser(lambda y, s: what(y))
 
@@ -395,6 +401,7 @@ def tried(x=None, model=None, **options):
         (lambda: tried(sigma=1, model=returning(lambda y: y * torch.nan)), ValueError, "NaN"),
         (lambda: tried(sigma=1, model=returning(lambda y: y[:, :, :2])), ValueError, "shape"),
         (lambda: tried(sigma=1, model=returning(lambda y: None)), TypeError, "tensor"),
+        (lambda: tried(t=5, model=paired()), ValueError, "knows no score.*pass eta=0"),
         (lambda: Denoiser(None, span=(1, 0)), ValueError, "that rise"),
         (lambda: from_predictor(None, KEPT, prediction="noise"), ValueError, "prediction"),
         (lambda: ExactSet(np.zeros(3)), ValueError, r"shape \(N, ...\)"),
@@ -407,13 +414,18 @@ def test_refusals(call, kind, message):
         call()
 
 
+def test_deterministic_sampling_of_a_model_with_assigned_noise():
+    found = tried(t=5, eta=0, model=paired())
+    assert not found.stochastic
+
+
 def test_calibration_gives_the_distance_that_is_wanted(tmp_path):
     x = images(60)
     model = gaussian()
-    curve = calibrate(model, x, n_levels=30)
+    curve = calibrate(model, x, n_levels=20)
     predicted = np.sqrt(2 * laws.gaussian_mmse(LAMBDAS, curve.sigma[:, None]).mean(1))
     np.testing.assert_allclose(curve.rms, predicted, rtol=0.01)
-    found = local_sample(model, x, rms=0.8, calibration=curve, steps=100, random_state=0)
+    found = local_sample(model, x, rms=0.8, calibration=curve, steps=60, random_state=0)
     assert found.rms == pytest.approx(0.8, rel=0.05)
     curve.save(tmp_path / "curve.npz")
     again = Calibration.load(tmp_path / "curve.npz")
@@ -426,6 +438,8 @@ def test_calibration_gives_the_distance_that_is_wanted(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(2))
     with pytest.raises(ValueError, match="no calibration"):
         Calibration.load(tmp_path / "other.npz")
+    clipped = calibrate(from_denoiser(lambda y, s: 9 * y, span=None), 0 * x, clip=(-0.5, 0.5))
+    assert clipped.rms.max() <= np.sqrt(0.5)
     with pytest.raises(ValueError, match="NaN"):
         calibrate(from_denoiser(lambda y, s: y * torch.nan, span=None), x)
 

@@ -15,7 +15,7 @@ def pairwise(x):
 
 
 def asymmetry(distances):
-    """Largest difference of mirrored entries, largest entry and smallest, whether all are finite."""
+    """Largest difference of mirrored entries, both extremes, and whether all are finite."""
     worst = np.abs(distances - distances.T).max()
     return worst, distances.max(), distances.min(), np.isfinite(distances).all()
 
