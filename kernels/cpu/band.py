@@ -210,6 +210,8 @@ def root_trace(band, noise):
         squares as in ``linear_frame.gram_error``; ``tr inv(B)``, which that takes, is bounded from
         above by a secant, as ``log det`` is concave.
     """
+    if not np.isfinite(band).all():
+        return np.inf, np.inf
     high = _largest(band)[1]
     if high == 0:
         return 0.0, 0.0

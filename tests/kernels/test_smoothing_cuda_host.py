@@ -32,7 +32,7 @@ def problem(n, n_components, seed=0):
     rows = np.round(rng.standard_normal((n, 3)), 1)
     points = _smoothing.sort_points(rows, np.array([0, 0, 1]))
     z = rng.dirichlet(np.ones(n_components), size=n)
-    weights = naive.block_weights(z, points.index, len(points.values))
+    weights = naive.block_weights(z, points.entries, len(points.values))
     return points, z, np.pad(weights, [(0, 0), (0, -n_components % 8)])
 
 
@@ -67,8 +67,8 @@ def test_launchers_are_the_oracle(n, n_components):
 
     log_weights = np.log(rng.dirichlet(np.ones(n_components)))
     found, rows = np.full_like(z, np.nan), np.full(n, np.nan)
-    smoothing.posteriors(out, points.index, log_weights, found, rows)
-    expected, expected_rows = naive.posteriors(out[:, :n_components], points.index, log_weights)
+    smoothing.posteriors(out, points.entries, log_weights, found, rows)
+    expected, expected_rows = naive.posteriors(out[:, :n_components], points.entries, log_weights)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_allclose(rows, expected_rows, rtol=1e-13)
 

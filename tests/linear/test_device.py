@@ -222,8 +222,8 @@ def test_order_of_names_and_nothing_to_do():
 
 
 def test_unknown_problems_are_refused():
-    with pytest.raises(ValueError, match=r"of unsupervised, .* got linear"):
-        run([], np.array([1]), [1], ["linear"], FLOAT64, xp=np, engine=Formulas)
+    with pytest.raises(ValueError, match=r"of 'unsupervised', .* got 'linear'"):
+        sweep(latent_dims=[1], n_samples=2, problems="linear", device="cuda")
 
 
 def test_missing_cupy_names_the_remedy(monkeypatch):
