@@ -129,8 +129,8 @@ def from_seed(rows: np.ndarray, n_components: int, seed: np.random.SeedSequence)
     from sklearn.cluster import kmeans_plusplus
 
     state = np.random.RandomState(seed.generate_state(1)[0])
-    centerd = rows - rows.mean(axis=0)
-    return _lloyd(centerd, kmeans_plusplus(centerd, n_components, random_state=state)[0])
+    centered = rows - rows.mean(axis=0)
+    return _lloyd(centered, kmeans_plusplus(centered, n_components, random_state=state)[0])
 
 
 def given(init: Any, rows: np.ndarray, n_components: int) -> np.ndarray:
