@@ -63,7 +63,7 @@ def train(net, z, target, steps=100):
 @pytest.mark.parametrize("kind", FACTORIES)
 def test_members_are_lone_generators_before_and_after_training(kind):
     # Adam divides by the size of gradients: where batch norm cancels them, rounding is magnified
-    steps = {"biggan": 10, "resnet": 10, "odd": 30}.get(kind, 100)
+    steps = {"biggan": 10, "resnet": 10, "odd": 30, "dcgan": 50}.get(kind, 100)
     ensemble = Ensemble(FACTORIES[kind], K, seeds=SEEDS)
     z = latents(K, B)
     target = torch.randn_like(ensemble.each(z).detach())
