@@ -61,10 +61,13 @@ def test_rows_that_must_not_be_written_to():
     rows.flags.writeable = False
     labels = np.zeros(5, np.uint8)
     labels.flags.writeable = False
+    expected = nearest(mlp(), X, **QUICK)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        nearest(mlp(), rows, **QUICK)
+        found = nearest(mlp(), rows, **QUICK)
         Targets(rows, cond=labels)
+    np.testing.assert_array_equal(found.z, expected.z)
+    np.testing.assert_array_equal(rows, X)
 
 
 @pytest.mark.parametrize(

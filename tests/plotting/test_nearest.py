@@ -65,6 +65,7 @@ def test_overfit_leaves_out_what_was_not_searched():
 def test_overfit_of_degenerate_errors(errors):
     figure = plotting.overfit_figure(errors, errors, errors)
     figure.draw_without_rendering()
+    assert legend(figure.axes[0])[0] == f"train, n = {len(errors)}"
 
 
 def test_targets_are_reshaped_and_tensors_taken():
