@@ -146,7 +146,7 @@ def gain_variance(n: ArrayLike, k: ArrayLike, effective_rank: ArrayLike) -> np.n
     r"""Return the relative variance of the gain over pseudo-latents, the data given.
 
     ``Var(||G||^2) / E(||G||^2)^2`` for the generator of `expected_gain`; infinite for
-    |k - n| <= 3, where the second moment does not exist.
+    ``|k - n| <= 3``, where the second moment does not exist.
 
     Parameters
     ----------

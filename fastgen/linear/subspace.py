@@ -56,7 +56,7 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         The fitted ``W.T``.
     mean_ : ndarray (n_features,)
         The mean that is subtracted, zeros unless ``center``.
-    objective_ : ndarray (n_iter_ + 1,), or (1,) of a closed form
+    objective_ : ndarray (``n_iter_`` + 1,), or (1,) of a closed form
         The objective at the start and after every step; it never rises. Rounding is about 1e-15 of
         the mean square of data and targets.
     n_iter_ : int

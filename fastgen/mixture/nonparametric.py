@@ -93,7 +93,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
     labels_ : ndarray (n_samples,)
         Component of the largest posterior.
     posteriors_ : ndarray (n_samples, n_components)
-    objective_ : ndarray (n_iter_,)
+    objective_ : ndarray (``n_iter_``,)
         Log-likelihood after each iteration, smoothed for "npmsl"; nats.
     converged_ : bool
         Whether ``tol`` was reached. False for ``stochastic``.

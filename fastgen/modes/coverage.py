@@ -44,7 +44,7 @@ class MultiplicativeWeights:
         ``2 ** uncovered_rounds_``.
     probabilities_ : ndarray (n_points,)
         Weights divided by their sum: what data are drawn with in the next round.
-    uncovered_mass_ : ndarray (n_rounds_,)
+    uncovered_mass_ : ndarray (``n_rounds_``,)
         Share of each round's own law that its generator did not cover, rho_t.
     ratio_ : ndarray (n_points,)
         Density of the mixture over that of the data: the mean over rounds.

@@ -126,7 +126,7 @@ def subsampling_bound(n_points: int, *, confidence: float = 0.99) -> float:
     Returns
     -------
     float
-        Bound of the Kolmogorov distance sup |F_a - F| of the distributions of log distances. Times
+        Bound of the Kolmogorov distance ``sup |F_a - F|`` of the laws of log distances. Times
         the logarithm of the ratio of the largest to the smallest distance it bounds their W1.
 
     Raises

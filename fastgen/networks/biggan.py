@@ -85,7 +85,7 @@ class BigGANGenerator(nn.Module):
         self.last = _spectral(nn.Conv2d(widths[-1], channels, 3, padding=1))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return images (B, *image_shape) in [-1, 1] of latents (B, latent_dim), labels (B,)."""
+        """Return images ``(B, *image_shape)`` in [-1, 1] of latents (B, latent_dim) and labels."""
         if self.n_classes is not None:
             z = torch.cat([z, self.embedding(_labels(y, self.n_classes))], 1)
         x = self.reshape(self.first(z))
@@ -236,7 +236,7 @@ class BigGANDiscriminator(nn.Module):
             self.embedding = _spectral(nn.Embedding(self.n_classes, widths[-1]))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return outputs (B, n_outputs) of images (B, *image_shape) and labels (B,)."""
+        """Return outputs (B, n_outputs) of images ``(B, *image_shape)`` and labels (B,)."""
         features = self.blocks(x).sum((2, 3))
         out = self.last(features)
         if self.n_classes is None:

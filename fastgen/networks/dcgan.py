@@ -66,7 +66,7 @@ class DCGANGenerator(nn.Module):
         self.apply(_initialize)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return images (B, *image_shape) in [-1, 1] of latents (B, latent_dim)."""
+        """Return images ``(B, *image_shape)`` in [-1, 1] of latents (B, latent_dim)."""
         return self.layers(z)
 
 
@@ -128,7 +128,7 @@ class DCGANDiscriminator(nn.Module):
         self.apply(_initialize)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return outputs (B, n_outputs) of images (B, *image_shape)."""
+        """Return outputs (B, n_outputs) of images ``(B, *image_shape)``."""
         return self.layers(x)
 
 

@@ -73,7 +73,7 @@ class MLPGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, _OUTPUTS[output](), nn.Unflatten(1, self.image_shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return samples (B, *image_shape) of latents (B, latent_dim) and labels (B,)."""
+        """Return samples ``(B, *image_shape)`` of latents (B, latent_dim) and labels (B,)."""
         if self.n_classes is not None:
             z = torch.cat([z, _one_hot(y, self.n_classes, z)], 1)
         return self.layers(z)
@@ -123,7 +123,7 @@ class MLPDiscriminator(nn.Module):
         self.layers = nn.Sequential(*_layers(inputs, widths, self.n_outputs, activation, True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return outputs (B, n_outputs) of samples (B, *image_shape) and labels (B,)."""
+        """Return outputs (B, n_outputs) of samples ``(B, *image_shape)`` and labels (B,)."""
         x = x.flatten(1)
         if self.n_classes is not None:
             x = torch.cat([x, _one_hot(y, self.n_classes, x)], 1)

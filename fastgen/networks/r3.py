@@ -75,7 +75,7 @@ class R3Generator(nn.Module):
         self.last = _scaled(nn.Conv2d(width, channels, 1), 1.0)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return images (B, *image_shape) of latents (B, latent_dim)."""
+        """Return images ``(B, *image_shape)`` of latents (B, latent_dim)."""
         return self.last(self.stages(self.basis(z)))
 
 
@@ -170,7 +170,7 @@ class R3Discriminator(nn.Module):
         self.last = _scaled(nn.Linear(width, self.n_outputs), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return outputs (B, n_outputs) of images (B, *image_shape)."""
+        """Return outputs (B, n_outputs) of images ``(B, *image_shape)``."""
         return self.last(self.basis(self.stages(x)).flatten(1))
 
 

@@ -59,7 +59,7 @@ class ResNetGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return images (B, *image_shape) in [-1, 1] of latents (B, latent_dim)."""
+        """Return images ``(B, *image_shape)`` in [-1, 1] of latents (B, latent_dim)."""
         return self.last(self.blocks(self.reshape(self.first(z))))
 
 
@@ -126,7 +126,7 @@ class ResNetDiscriminator(nn.Module):
         self.last = nn.Linear(width, self.n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return outputs (B, n_outputs) of images (B, *image_shape)."""
+        """Return outputs (B, n_outputs) of images ``(B, *image_shape)``."""
         return self.last(self.blocks(x).mean((2, 3)))
 
 
