@@ -15,46 +15,65 @@ if TYPE_CHECKING:
     from . import features, torchmetrics
     from .barycenter import MixtureBarycenter, mixture_barycenter
     from .covariances import CovarianceFactor
+    from .diversity import VendiScore, vendi
+    from .extrapolation import ExtrapolatedFID, fd_infinity
     from .fid_wam import WaMResult, fid, wam
     from .floor import FloorLaw, floor_law
     from .gaussian import bures, dist_bures_squared, frechet_distance
+    from .kernel_distances import KernelDistance, cmmd, kid
     from .mixture import MixtureParameters, MW2Result, mw2
     from .pot import gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan
     from .ratio import ratio_study
+    from .sliced import SlicedDistance, sliced_wasserstein
     from .statistics import FeatureStatistics
 
 _HOMES = {
     "CovarianceFactor": "covariances",
+    "ExtrapolatedFID": "extrapolation",
     "FeatureStatistics": "statistics",
     "FloorLaw": "floor",
+    "KernelDistance": "kernel_distances",
     "MW2Result": "mixture",
     "MixtureBarycenter": "barycenter",
     "MixtureParameters": "mixture",
+    "SlicedDistance": "sliced",
+    "VendiScore": "diversity",
     "WaMResult": "fid_wam",
     "bures": "gaussian",
+    "cmmd": "kernel_distances",
     "dist_bures_squared": "gaussian",
+    "fd_infinity": "extrapolation",
     "fid": "fid_wam",
     "floor_law": "floor",
     "frechet_distance": "gaussian",
     "gmm_ot_apply_map": "pot",
     "gmm_ot_loss": "pot",
     "gmm_ot_plan": "pot",
+    "kid": "kernel_distances",
     "mixture_barycenter": "barycenter",
     "mw2": "mixture",
     "ratio_study": "ratio",
+    "sliced_wasserstein": "sliced",
+    "vendi": "diversity",
     "wam": "fid_wam",
 }
 
 __all__ = [
     "CovarianceFactor",
+    "ExtrapolatedFID",
     "FeatureStatistics",
     "FloorLaw",
+    "KernelDistance",
     "MW2Result",
     "MixtureBarycenter",
     "MixtureParameters",
+    "SlicedDistance",
+    "VendiScore",
     "WaMResult",
     "bures",
+    "cmmd",
     "dist_bures_squared",
+    "fd_infinity",
     "features",
     "fid",
     "floor_law",
@@ -62,10 +81,13 @@ __all__ = [
     "gmm_ot_apply_map",
     "gmm_ot_loss",
     "gmm_ot_plan",
+    "kid",
     "mixture_barycenter",
     "mw2",
     "ratio_study",
+    "sliced_wasserstein",
     "torchmetrics",
+    "vendi",
     "wam",
 ]
 

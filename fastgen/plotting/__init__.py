@@ -12,6 +12,7 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from .densities import density_figure
+    from .evaluation import extrapolation_figure, scores_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
     from .study import study_figure
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "SUFFIXES": "style",
     "density_figure": "densities",
+    "extrapolation_figure": "evaluation",
     "nearest_figure": "nearest",
     "overfit_figure": "nearest",
     "plane_figure": "plane",
     "save_figure": "style",
     "score_figure": "nearest",
+    "scores_figure": "evaluation",
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
@@ -37,11 +40,13 @@ _HOMES = {
 __all__ = [
     "SUFFIXES",
     "density_figure",
+    "extrapolation_figure",
     "nearest_figure",
     "overfit_figure",
     "plane_figure",
     "save_figure",
     "score_figure",
+    "scores_figure",
     "study_figure",
     "sweep_figure",
     "theory_figure",
