@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .floor import FloorLaw, floor_law
     from .gaussian import bures, dist_bures_squared, frechet_distance
     from .kernel_distances import KernelDistance, cmmd, kid
+    from .likelihood import FeatureLikelihood, fld
     from .mixture import MixtureParameters, MW2Result, mw2
     from .pot import gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan
     from .ratio import ratio_study
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CovarianceFactor": "covariances",
     "ExtrapolatedFID": "extrapolation",
+    "FeatureLikelihood": "likelihood",
     "FeatureStatistics": "statistics",
     "FloorLaw": "floor",
     "KernelDistance": "kernel_distances",
@@ -44,6 +46,7 @@ _HOMES = {
     "dist_bures_squared": "gaussian",
     "fd_infinity": "extrapolation",
     "fid": "fid_wam",
+    "fld": "likelihood",
     "floor_law": "floor",
     "frechet_distance": "gaussian",
     "gmm_ot_apply_map": "pot",
@@ -61,6 +64,7 @@ _HOMES = {
 __all__ = [
     "CovarianceFactor",
     "ExtrapolatedFID",
+    "FeatureLikelihood",
     "FeatureStatistics",
     "FloorLaw",
     "KernelDistance",
@@ -76,6 +80,7 @@ __all__ = [
     "fd_infinity",
     "features",
     "fid",
+    "fld",
     "floor_law",
     "frechet_distance",
     "gmm_ot_apply_map",
