@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from .fid_wam import WaMResult, fid, wam
     from .floor import FloorLaw, floor_law
     from .gaussian import bures, dist_bures_squared, frechet_distance
+    from .manifold import Manifold, manifold
+    from .memorization import Memorization, memorization
     from .mixture import MixtureParameters, MW2Result, mw2
+    from .neighbor_pass import NeighborPass, neighbor_pass
     from .pot import gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan
     from .ratio import ratio_study
     from .statistics import FeatureStatistics
@@ -28,8 +31,11 @@ _HOMES = {
     "FeatureStatistics": "statistics",
     "FloorLaw": "floor",
     "MW2Result": "mixture",
+    "Manifold": "manifold",
+    "Memorization": "memorization",
     "MixtureBarycenter": "barycenter",
     "MixtureParameters": "mixture",
+    "NeighborPass": "neighbor_pass",
     "WaMResult": "fid_wam",
     "bures": "gaussian",
     "dist_bures_squared": "gaussian",
@@ -39,8 +45,11 @@ _HOMES = {
     "gmm_ot_apply_map": "pot",
     "gmm_ot_loss": "pot",
     "gmm_ot_plan": "pot",
+    "manifold": "manifold",
+    "memorization": "memorization",
     "mixture_barycenter": "barycenter",
     "mw2": "mixture",
+    "neighbor_pass": "neighbor_pass",
     "ratio_study": "ratio",
     "wam": "fid_wam",
 }
@@ -50,8 +59,11 @@ __all__ = [
     "FeatureStatistics",
     "FloorLaw",
     "MW2Result",
+    "Manifold",
+    "Memorization",
     "MixtureBarycenter",
     "MixtureParameters",
+    "NeighborPass",
     "WaMResult",
     "bures",
     "dist_bures_squared",
@@ -62,8 +74,11 @@ __all__ = [
     "gmm_ot_apply_map",
     "gmm_ot_loss",
     "gmm_ot_plan",
+    "manifold",
+    "memorization",
     "mixture_barycenter",
     "mw2",
+    "neighbor_pass",
     "ratio_study",
     "torchmetrics",
     "wam",
