@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from .gaussian import bures, dist_bures_squared, frechet_distance
     from .kernel_distances import KernelDistance, cmmd, kid
     from .likelihood import FeatureLikelihood, fld
+    from .manifold import Manifold, manifold
+    from .memorization import Memorization, memorization
     from .mixture import MixtureParameters, MW2Result, mw2
+    from .neighbor_pass import NeighborPass, neighbor_pass
     from .pot import gmm_ot_apply_map, gmm_ot_loss, gmm_ot_plan
     from .ratio import ratio_study
     from .sliced import SlicedDistance, sliced_wasserstein
@@ -36,8 +39,11 @@ _HOMES = {
     "FloorLaw": "floor",
     "KernelDistance": "kernel_distances",
     "MW2Result": "mixture",
+    "Manifold": "manifold",
+    "Memorization": "memorization",
     "MixtureBarycenter": "barycenter",
     "MixtureParameters": "mixture",
+    "NeighborPass": "neighbor_pass",
     "SlicedDistance": "sliced",
     "VendiScore": "diversity",
     "WaMResult": "fid_wam",
@@ -53,8 +59,11 @@ _HOMES = {
     "gmm_ot_loss": "pot",
     "gmm_ot_plan": "pot",
     "kid": "kernel_distances",
+    "manifold": "manifold",
+    "memorization": "memorization",
     "mixture_barycenter": "barycenter",
     "mw2": "mixture",
+    "neighbor_pass": "neighbor_pass",
     "ratio_study": "ratio",
     "sliced_wasserstein": "sliced",
     "vendi": "diversity",
@@ -69,8 +78,11 @@ __all__ = [
     "FloorLaw",
     "KernelDistance",
     "MW2Result",
+    "Manifold",
+    "Memorization",
     "MixtureBarycenter",
     "MixtureParameters",
+    "NeighborPass",
     "SlicedDistance",
     "VendiScore",
     "WaMResult",
@@ -87,8 +99,11 @@ __all__ = [
     "gmm_ot_loss",
     "gmm_ot_plan",
     "kid",
+    "manifold",
+    "memorization",
     "mixture_barycenter",
     "mw2",
+    "neighbor_pass",
     "ratio_study",
     "sliced_wasserstein",
     "torchmetrics",

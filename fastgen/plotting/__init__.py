@@ -13,6 +13,7 @@ from .._lazy import attach
 if TYPE_CHECKING:
     from .densities import density_figure
     from .evaluation import extrapolation_figure, scores_figure
+    from .manifold import manifold_figure, ratio_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
     from .study import study_figure
@@ -25,9 +26,11 @@ _HOMES = {
     "SUFFIXES": "style",
     "density_figure": "densities",
     "extrapolation_figure": "evaluation",
+    "manifold_figure": "manifold",
     "nearest_figure": "nearest",
     "overfit_figure": "nearest",
     "plane_figure": "plane",
+    "ratio_figure": "manifold",
     "save_figure": "style",
     "score_figure": "nearest",
     "scores_figure": "evaluation",
@@ -41,9 +44,11 @@ __all__ = [
     "SUFFIXES",
     "density_figure",
     "extrapolation_figure",
+    "manifold_figure",
     "nearest_figure",
     "overfit_figure",
     "plane_figure",
+    "ratio_figure",
     "save_figure",
     "score_figure",
     "scores_figure",
