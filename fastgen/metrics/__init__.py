@@ -1,8 +1,10 @@
-"""Distances between distributions: Gaussians (Frechet, Bures, FID), Gaussian mixtures (MW2, WaM).
+"""What two sets of samples have in common: distances, shared ground, diversity, copies, likelihood.
 
-``fid`` and ``wam`` compare two sets of features, ``FeatureStatistics`` collects their moments from
-a stream, ``features`` computes them from images; ``torchmetrics`` has both metrics as torchmetrics
-classes. Names load when first used.
+``evaluate`` computes every metric of two sets at once, each with its floor and an interval; the
+metrics are functions of their own as well. ``fid`` and ``wam`` compare Gaussians and Gaussian
+mixtures, ``FeatureStatistics`` collects moments from a stream, ``features`` computes features from
+images; ``torchmetrics`` has the metrics whose state merges as torchmetrics classes. Names load when
+first used.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .barycenter import MixtureBarycenter, mixture_barycenter
     from .covariances import CovarianceFactor
     from .diversity import VendiScore, vendi
+    from .evaluate import Evaluation, evaluate
     from .extrapolation import ExtrapolatedFID, fd_infinity
     from .fid_wam import WaMResult, fid, wam
     from .floor import FloorLaw, floor_law
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CovarianceFactor": "covariances",
+    "Evaluation": "evaluate",
     "ExtrapolatedFID": "extrapolation",
     "FeatureLikelihood": "likelihood",
     "FeatureStatistics": "statistics",
@@ -50,6 +54,7 @@ _HOMES = {
     "bures": "gaussian",
     "cmmd": "kernel_distances",
     "dist_bures_squared": "gaussian",
+    "evaluate": "evaluate",
     "fd_infinity": "extrapolation",
     "fid": "fid_wam",
     "fld": "likelihood",
@@ -72,6 +77,7 @@ _HOMES = {
 
 __all__ = [
     "CovarianceFactor",
+    "Evaluation",
     "ExtrapolatedFID",
     "FeatureLikelihood",
     "FeatureStatistics",
@@ -89,6 +95,7 @@ __all__ = [
     "bures",
     "cmmd",
     "dist_bures_squared",
+    "evaluate",
     "fd_infinity",
     "features",
     "fid",

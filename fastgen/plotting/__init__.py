@@ -12,7 +12,7 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from .densities import density_figure
-    from .evaluation import extrapolation_figure, scores_figure
+    from .evaluation import evaluation_figure, extrapolation_figure
     from .manifold import manifold_figure, ratio_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
@@ -33,7 +33,7 @@ _HOMES = {
     "ratio_figure": "manifold",
     "save_figure": "style",
     "score_figure": "nearest",
-    "scores_figure": "evaluation",
+    "evaluation_figure": "evaluation",
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
@@ -43,6 +43,7 @@ _HOMES = {
 __all__ = [
     "SUFFIXES",
     "density_figure",
+    "evaluation_figure",
     "extrapolation_figure",
     "manifold_figure",
     "nearest_figure",
@@ -51,7 +52,6 @@ __all__ = [
     "ratio_figure",
     "save_figure",
     "score_figure",
-    "scores_figure",
     "study_figure",
     "sweep_figure",
     "theory_figure",

@@ -79,7 +79,7 @@ def extrapolation_figure(
     return figure
 
 
-def scores_figure(metrics: Mapping[str, Mapping[str, Any]], *, width: float = 7.0) -> Figure:
+def evaluation_figure(metrics: Mapping[str, Mapping[str, Any]], *, width: float = 7.0) -> Figure:
     """Draw each score with its interval beside its floor, every one on a scale of its own.
 
     Parameters
@@ -101,9 +101,9 @@ def scores_figure(metrics: Mapping[str, Mapping[str, Any]], *, width: float = 7.
 
     Examples
     --------
-    >>> from fastgen.plotting import scores_figure
+    >>> from fastgen.plotting import evaluation_figure
     >>> score = {"value": 3.0, "floor": 1.0, "interval": (2.5, 3.5), "better": "lower"}
-    >>> len(scores_figure({"fid": score, "kid": score}).axes)
+    >>> len(evaluation_figure({"fid": score, "kid": score}).axes)
     2
     """
     shown = {name: score for name, score in metrics.items() if score["value"] is not None}
