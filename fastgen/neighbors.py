@@ -94,7 +94,7 @@ def nearest_rows(
     """
     count = _validate.integer(n_neighbors, "n_neighbors")
     with _arrays.array_library(X) as xp:
-        check = _rows if xp is np else functools.partial(_rows, xp=xp)
+        check = finite_rows if xp is np else functools.partial(finite_rows, xp=xp)
         x = check(X, "X")
         distances = xp.full((len(x), count), np.inf)
         indices = xp.full((len(x), count), -1, np.int64)
@@ -114,7 +114,7 @@ def nearest_rows(
     return distances, indices
 
 
-def _rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
+def finite_rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
     """Rows as float32 where that holds them exactly, else as float64, in the library ``xp``."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise ValueError(f"{name} must not be masked; fill masked values or drop their rows")

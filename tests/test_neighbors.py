@@ -52,7 +52,7 @@ def low_rank(n, d, rank, seed, noise=0.05):
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_screening_by_leading_coordinates(screened, offset, n_jobs):
     x, pool = low_rank(50, 60, 4, 0) + offset, low_rank(1000, 60, 4, 1) + offset
-    assert neighbors._Screen.of(neighbors._rows(x, "x"), pool).basis.shape == (60, 8)
+    assert neighbors._Screen.of(neighbors.finite_rows(x, "x"), pool).basis.shape == (60, 8)
     check(x, pool, 3, n_jobs=n_jobs)
 
 
@@ -111,8 +111,10 @@ def test_a_memmap_is_read_in_blocks(tmp_path, screened, monkeypatch):
     pool = low_rank(900, 30, 3, 1)
     np.save(tmp_path / "pool.npy", pool)
     seen = []
-    real = neighbors._rows
-    monkeypatch.setattr(neighbors, "_rows", lambda v, name: seen.append(len(v)) or real(v, name))
+    real = neighbors.finite_rows
+    monkeypatch.setattr(
+        neighbors, "finite_rows", lambda v, name: seen.append(len(v)) or real(v, name)
+    )
     found = nearest_rows(pool[:5], np.load(tmp_path / "pool.npy", mmap_mode="r"))
     np.testing.assert_array_equal(found[1][:, 0], range(5))
     assert max(seen) == 400

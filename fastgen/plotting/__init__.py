@@ -12,6 +12,8 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from .densities import density_figure
+    from .evaluation import evaluation_figure, extrapolation_figure
+    from .manifold import manifold_figure, ratio_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
     from .study import study_figure
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "SUFFIXES": "style",
     "density_figure": "densities",
+    "extrapolation_figure": "evaluation",
+    "manifold_figure": "manifold",
     "nearest_figure": "nearest",
     "overfit_figure": "nearest",
     "plane_figure": "plane",
+    "ratio_figure": "manifold",
     "save_figure": "style",
     "score_figure": "nearest",
+    "evaluation_figure": "evaluation",
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
@@ -37,9 +43,13 @@ _HOMES = {
 __all__ = [
     "SUFFIXES",
     "density_figure",
+    "evaluation_figure",
+    "extrapolation_figure",
+    "manifold_figure",
     "nearest_figure",
     "overfit_figure",
     "plane_figure",
+    "ratio_figure",
     "save_figure",
     "score_figure",
     "study_figure",

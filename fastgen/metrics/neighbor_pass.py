@@ -1,0 +1,385 @@
+"""One exact pass over two sets of features: nearest rows, balls and angles.
+
+Three relations are gone through in tiles: the pairs within either set, each once, and the pairs
+across. A tile is one matrix product in float32, read once and left; what its proven bounds leave
+open is evaluated in float64 from differences of the rows as they were given. Manifold figures and
+memorization figures are counts and sums over what this finds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import _validate
+from .._dispatch import neighbor_pass as kernels
+from .._dispatch import threads
+from ..neighbors import finite_rows
+
+__all__ = ["NeighborPass", "neighbor_pass"]
+
+# Rows of a tile on either side: its products stay in the cache.
+_ROWS = 1024
+# Numbers that are centered in float64 at a time.
+_CHUNK = 2**21
+_UNIT = 2.0**-24  # unit of rounding of float32
+_LARGE = np.float32(3e38)  # the kernels' infinity
+# Lengths of rows whose squares float64 holds.
+_LARGEST, _SMALLEST = 1e150, 1e-150
+# Below this part of the largest distance to the mean, the inverse of a length is not screened with.
+_SHORT = 1e-15
+
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The nearest rows of one set for every row of another.
+
+    Attributes
+    ----------
+    squared_distance : ndarray (n, k)
+        In increasing order, summed in float64 from differences.
+    index : ndarray of int64 (n, k)
+        Of equal distances the smaller index comes first.
+    """
+
+    squared_distance: np.ndarray
+    index: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NeighborPass:
+    """What one pass over real and generated rows has found.
+
+    Attributes
+    ----------
+    real, generated : ndarray (n, d), (m, d)
+        The rows themselves, float32 or float64.
+    n_neighbors : int
+        The k of the balls and of the lists.
+    real_real, generated_generated : Neighbors
+        Lists of k; a row is not in its own list, equal rows are. The second is None where no balls
+        were asked for.
+    generated_real : Neighbors
+        Nearest real rows of every generated row, at least two.
+    real_generated : Neighbors
+        Nearest generated rows of every real row.
+    real_balls : ndarray of int64 (m,)
+        Number of real rows whose ball, closed and as wide as the k-th neighbor is far, holds each
+        generated row. 0 where no balls were asked for, as for the next two.
+    generated_balls : ndarray of int64 (n,)
+        Number of generated rows whose ball holds each real row.
+    realism : ndarray (m,)
+        Largest ratio of a real row's radius to its distance from each generated row, over the real
+        rows whose radius is at most the median; infinite for an equal row.
+    cosine_distance : ndarray (m,)
+        Least ``1 - |cos|`` between each generated row and the real rows; NaN for a row of zeros,
+        which has no direction.
+    """
+
+    real: np.ndarray
+    generated: np.ndarray
+    n_neighbors: int
+    real_real: Neighbors
+    generated_generated: Neighbors | None
+    generated_real: Neighbors
+    real_generated: Neighbors
+    real_balls: np.ndarray
+    generated_balls: np.ndarray
+    realism: np.ndarray
+    cosine_distance: np.ndarray
+
+
+def neighbor_pass(
+    real: Any,
+    generated: Any,
+    n_neighbors: int = 5,
+    *,
+    balls: bool = True,
+    n_jobs: int | None = None,
+    names: tuple[str, str] = ("real", "generated"),
+) -> NeighborPass:
+    """Find the nearest rows within and across two sets, and what lies in whose ball.
+
+    Parameters
+    ----------
+    real, generated : array (n, d), (m, d)
+        Finite real numbers. NumPy, torch or CuPy, brought to the host.
+    n_neighbors : int, default 5
+        Smaller than n, and than m if ``balls``.
+    balls : bool, default True
+        False leaves out the pairs of generated rows and everything about balls.
+    n_jobs : int, optional
+        Number of threads, as in joblib; they share the tiles.
+    names : (str, str), default ("real", "generated")
+        What the arguments are called in messages.
+
+    Returns
+    -------
+    NeighborPass
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a set is not a finite numeric matrix, they differ in dimension, or have too few rows.
+
+    Notes
+    -----
+    Rows are centered before they are multiplied, so that an offset that all share costs no digit.
+    Memory beyond the rows is that of a copy in float32, the lists, and one tile for each thread.
+    What equals what is decided by the sums in float64: ``<=`` everywhere.
+
+    Examples
+    --------
+    >>> from fastgen.metrics.neighbor_pass import neighbor_pass
+    >>> found = neighbor_pass([[0.0], [1.0], [3.0]], [[1.0], [9.0]], 1)
+    >>> found.real_balls    # 1 lies in the balls about 0, 1 and 3, of radius 1, 1 and 2
+    array([3, 0])
+    """
+    k = _validate.integer(n_neighbors, "n_neighbors")
+    rows = [finite_rows(value, name) for value, name in zip((real, generated), names, strict=True)]
+    _check_sizes(rows, k, balls, names)
+    common = np.result_type(*rows)
+    x, y = (array.astype(common, copy=False) for array in rows)
+    with threads.single_blas_thread():
+        xx = _within(x, k, n_jobs, names[0])
+        yy = _within(y, k, n_jobs, names[1]) if balls else None
+        return _across(x, y, k, xx, yy, n_jobs, names)
+
+
+def _check_sizes(rows: list[np.ndarray], k: int, balls: bool, names: tuple[str, str]) -> None:
+    first, second = (array.shape[1] for array in rows)
+    if first != second:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have the same number of columns, got {first} and "
+            f"{second}; compute both with the same features"
+        )
+    for array, name in list(zip(rows, names, strict=True))[: 2 if balls else 1]:
+        if len(array) <= k:
+            raise ValueError(
+                f"{name} must have more than n_neighbors={k} rows, since no row is its own "
+                f"neighbor, got {len(array)}; add rows or lower n_neighbors"
+            )
+    for array, name in zip(rows, names, strict=True):
+        reach = np.sqrt(float(array.shape[1])) * float(np.abs(array).max())
+        if reach > _LARGEST:
+            raise ValueError(
+                f"{name} must have rows shorter than {_LARGEST:g}, whose squared distances float64 "
+                f"holds; divide {names[0]} and {names[1]} by their scale"
+            )
+
+
+class _Set:
+    """One set as the kernels read it: bounds of a common scale, and lists to be filled."""
+
+    def __init__(self, rows: np.ndarray, mean: np.ndarray, scale: float, count: int) -> None:
+        n, d = rows.shape
+        self.rows = rows
+        self.vectors = np.empty((n, d), np.float32)
+        squares = np.empty(n)
+        self.along = np.empty(n)  # inner products with the mean, in units of the rows
+        step = max(1, _CHUNK // d)
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            centered = rows[part].astype(np.float64) - mean
+            self.along[part] = centered @ mean
+            centered *= scale
+            squares[part] = np.einsum("ij,ij->i", centered, centered)
+            self.vectors[part] = centered
+        error, tiny = _error(d)
+        self.squares = squares
+        self.low = (squares * (0.5 - error) - tiny).astype(np.float32)
+        self.error = (squares * (2 * error) + 2 * tiny).astype(np.float32)
+        self.need = np.full(n, _LARGE)
+        self.distances = np.full((n, count), np.inf)
+        self.indices = np.full((n, count), -1, np.int64)
+
+    def lists(self, part: slice) -> Arrays:
+        """Return the fields of the kernels' ``Lists`` for some rows."""
+        fields = self.rows, self.low, self.error, self.need, self.distances, self.indices
+        return tuple(field[part] for field in fields)
+
+    def neighbors(self) -> Neighbors:
+        return Neighbors(self.distances, self.indices)
+
+    def angles(self, mean: np.ndarray, scale: float) -> Arrays:
+        """Return the fields of the kernels' ``Angles``.
+
+        A length minus that of the mean is computed from their difference, which keeps its digits
+        however far from the origin the rows are.
+        """
+        middle = float(np.sqrt(mean @ mean))
+        beyond = self.squares / scale**2 + 2 * self.along
+        length = np.sqrt(np.einsum("ij,ij->i", self.rows, self.rows, dtype=np.float64))
+        total = length + middle
+        part = np.divide(beyond, total, out=np.zeros_like(beyond), where=total > 0)
+        scaled = length * scale
+        inverse = np.divide(1, scaled, out=np.zeros_like(scaled), where=scaled > _SHORT)
+        return length, (part * scale * np.sqrt(0.5)).astype(np.float32), inverse.astype(np.float32)
+
+
+def _error(d: int) -> tuple[float, float]:
+    """Bound the error of half a squared distance, relative to the sum of both squares, and least.
+
+    A product of d terms in float32, in any order, of vectors that were rounded; and some ten
+    roundings in the kernels.
+    """
+    product = (d + 2) * _UNIT
+    relative = product / (1 - product) if product < 0.5 else 1e6
+    return 0.505 * relative + 12 * _UNIT, (d + 64) * 2.5e-38
+
+
+def _moments(parts: list[np.ndarray], names: str) -> tuple[np.ndarray, float]:
+    """Mean of all rows, and a power of two that brings them, centered, into the unit ball."""
+    total = sum(len(part) for part in parts)
+    mean = sum(part.mean(0, dtype=np.float64) * (len(part) / total) for part in parts)
+    assert isinstance(mean, np.ndarray)
+    ends = np.stack([end for part in parts for end in (part.min(0), part.max(0))])
+    ends = np.abs(ends.astype(np.float64) - mean).max(0)
+    longest = float(ends.max())
+    reach = longest * float(np.linalg.norm(ends / longest)) if longest else 0.0
+    if 0 < reach < _SMALLEST:
+        raise ValueError(
+            f"{names} must have rows that differ by more than {_SMALLEST:g}, whose squared "
+            "distances float64 tells from 0; divide by their scale"
+        )
+    return mean, 1.0 if reach == 0 else 2.0 ** min(-float(np.ceil(np.log2(reach))), 490.0)
+
+
+def _blocks(n: int) -> list[slice]:
+    """Blocks of nearly equal length."""
+    ends = np.linspace(0, n, -(-n // _ROWS) + 1).astype(int)
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+
+
+def _rounds_within(count: int) -> Iterator[list[tuple[int, int]]]:
+    """All pairs of blocks in rounds in which no block has two pairs, first each with itself."""
+    yield [(i, i) for i in range(count)]
+    ring = list(range(count + count % 2))
+    for _ in range(len(ring) - 1):
+        half = len(ring) // 2
+        pairs = zip(ring[:half], reversed(ring[half:]), strict=True)
+        yield [(min(a, b), max(a, b)) for a, b in pairs if max(a, b) < count]
+        ring.insert(1, ring.pop())
+
+
+def _rounds_across(first: int, second: int) -> Iterator[list[tuple[int, int]]]:
+    size = max(first, second)
+    for shift in range(size):
+        pairs = ((i, (i + shift) % size) for i in range(first))
+        yield [(i, j) for i, j in pairs if j < second]
+
+
+def _run(
+    rounds: Iterator[list[tuple[int, int]]], work: Callable[[int, int], None], n_jobs: int | None
+) -> None:
+    """Do the pairs of a round in threads: what one writes, no other one reads or writes."""
+    import joblib
+
+    with joblib.Parallel(n_jobs, require="sharedmem") as parallel:
+        for pairs in rounds:
+            parallel(joblib.delayed(work)(i, j) for i, j in pairs)
+
+
+def _within(rows: np.ndarray, k: int, n_jobs: int | None, name: str) -> Neighbors:
+    """Nearest rows of one set among its other rows; each pair of blocks is multiplied once."""
+    mean, scale = _moments([rows], name)
+    found = _Set(rows, mean, scale, k)
+    blocks = _blocks(len(rows))
+
+    def work(i: int, j: int) -> None:
+        a, b = blocks[i], blocks[j]
+        left, right = found.lists(a), found.lists(b)
+        scores = found.vectors[a] @ found.vectors[b].T
+        _start(scores, left, right, same=i == j)
+        firsts = a.start, b.start
+        kernels.join_lists(scores, left, right, firsts, scale**2 / 2, same=i == j)
+
+    _run(_rounds_within(len(blocks)), work, n_jobs)
+    return found.neighbors()
+
+
+def _start(scores: np.ndarray, left: Arrays, right: Arrays, *, same: bool) -> None:
+    """Give lists that nothing is known of a first bound, by the products of a tile."""
+    need = 3
+    if left[need].max() == _LARGE:
+        kernels.start_lists(scores, left, right, same=same)
+    if not same and right[need].max() == _LARGE:
+        kernels.start_lists(np.ascontiguousarray(scores.T), right, left, same=False)
+
+
+def _balls(found: Neighbors | None, n: int, unit: float) -> Arrays:
+    """Return the fields of the kernels' ``Balls``; without lists, balls that hold nothing."""
+    held = np.zeros(n, np.int64)
+    if found is None:
+        return np.full(n, -1.0), *(np.full(n, -1, np.float32) for _ in range(2)), held
+    squared = np.ascontiguousarray(found.squared_distance[:, -1])
+    half = squared * unit
+    inner, outer = half * (1 - 1e-6) - 1e-37, half * (1 + 1e-6) + 1e-37
+    return squared, inner.astype(np.float32), outer.astype(np.float32), held
+
+
+def _across(
+    x: np.ndarray,
+    y: np.ndarray,
+    k: int,
+    xx: Neighbors,
+    yy: Neighbors | None,
+    n_jobs: int | None,
+    names: tuple[str, str],
+) -> NeighborPass:
+    """Nearest rows across both sets, counts of balls, ratios and cosines, in one go."""
+    n, m = len(x), len(y)
+    mean, scale = _moments([x, y], f"{names[0]} and {names[1]}")
+    unit = scale**2 / 2
+    left, right = _Set(x, mean, scale, min(k, m)), _Set(y, mean, scale, min(max(k, 2), n))
+    balls = yy is not None
+    spheres, others = _balls(xx if balls else None, n, unit), _balls(yy, m, unit)
+    squared, _, outer, held = spheres
+    kept = np.where(squared <= np.median(squared), outer, np.float32(-1))
+    angles = left.angles(mean, scale), right.angles(mean, scale)
+    ratio, cosine = np.full(m, np.inf), np.full(m, np.inf)
+    least = ratio, np.full(m, _LARGE), cosine, np.full(m, _LARGE)
+    blocks, columns = _blocks(n), _blocks(m)
+
+    def work(i: int, j: int) -> None:
+        a, b = blocks[i], columns[j]
+        lists = left.lists(a), right.lists(b)
+        scores = left.vectors[a] @ right.vectors[b].T
+        _start(scores, *lists, same=False)
+        kernels.join_sets(
+            scores,
+            lists,
+            (_part(spheres, a), _part(others, b)),
+            kept[a],
+            (_part(angles[0], a), _part(angles[1], b)),
+            _part(least, b),
+            (a.start, b.start),
+            unit,
+        )
+
+    _run(_rounds_across(len(blocks), len(columns)), work, n_jobs)
+    with np.errstate(divide="ignore"):
+        realism = 1 / np.sqrt(ratio) if balls else np.zeros(m)
+    return NeighborPass(
+        real=x,
+        generated=y,
+        n_neighbors=k,
+        real_real=xx,
+        generated_generated=yy,
+        generated_real=right.neighbors(),
+        real_generated=left.neighbors(),
+        real_balls=others[-1],
+        generated_balls=held,
+        realism=realism,
+        cosine_distance=np.where(np.isfinite(cosine), cosine, np.nan),
+    )
+
+
+def _part(fields: Arrays, part: slice) -> Arrays:
+    return tuple(field[part] for field in fields)
