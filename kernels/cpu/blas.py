@@ -14,31 +14,34 @@ from numba.extending import get_cython_function_address
 
 # Sides up to which products with symmetric matrices are left to the library.
 _LEAF = 256
-# Columns whose reflections are applied together.
-_REFLECTIONS = 32
 
 
 @functools.cache
-def _function(module: str, name: str, n_arguments: int):
-    address = get_cython_function_address(f"scipy.linalg.{module}", name)
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)(address)
+def _function(module: str, name: str):
+    return ctypes.CFUNCTYPE(None)(get_cython_function_address(f"scipy.linalg.{module}", name))
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _constant(value: str | int | float):
+    """Return a reference to a letter, an integer or a number that a routine only reads."""
+    if isinstance(value, str):
+        return ctypes.byref(ctypes.c_char(value.encode()))
+    if isinstance(value, float):
+        return ctypes.byref(ctypes.c_double(value))
+    return ctypes.byref(ctypes.c_int(value))
 
 
 def _call(module: str, name: str, *arguments) -> None:
-    """Pass letters, integers, numbers and matrices as Fortran expects them."""
+    """Pass letters, integers, numbers, matrices and c_int to be written as Fortran expects them."""
     held = []
     for value in arguments:
         if isinstance(value, np.ndarray):
             held.append(ctypes.c_void_p(value.ctypes.data))
-        elif isinstance(value, str):
-            held.append(ctypes.byref(ctypes.c_char(value.encode())))
-        elif isinstance(value, float):
-            held.append(ctypes.byref(ctypes.c_double(value)))
         elif isinstance(value, ctypes.c_int):
             held.append(ctypes.byref(value))
         else:
-            held.append(ctypes.byref(ctypes.c_int(value)))
-    _function(module, name, len(held))(*held)
+            held.append(_constant(value))
+    _function(module, name)(*held)
 
 
 def _pitch(a: np.ndarray) -> int:
@@ -175,32 +178,6 @@ def _checked(module: str, name: str, *arguments) -> None:
         raise np.linalg.LinAlgError(f"LAPACK's {name} failed with info {info.value}")
 
 
-def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced QR factorization (m, k), (k, n), both in C order."""
-    m, n = a.shape
-    k = min(m, n)
-    q = np.array(a, np.float64, order="F")
-    tau, work = np.empty(max(k, 1)), np.empty(64 * max(n, 1))
-    if k == 0:
-        return np.zeros((m, 0)), np.zeros((0, n))
-    _checked("cython_lapack", "dgeqrf", m, n, q, m, tau, work, work.size)
-    upper = np.triu(q[:k])
-    _checked("cython_lapack", "dorgqr", m, k, k, q, m, tau, work, work.size)
-    return np.ascontiguousarray(q[:, :k]), np.ascontiguousarray(upper)
-
-
-def triangle(a: np.ndarray) -> np.ndarray:
-    """Triangular QR factor (k, n), C order."""
-    m, n = a.shape
-    k = min(m, n)
-    if k == 0:
-        return np.zeros((0, n))
-    q = np.array(a, np.float64, order="F")
-    tau, work = np.empty(k), np.empty(64 * n)
-    _checked("cython_lapack", "dgeqrf", m, n, q, m, tau, work, work.size)
-    return np.ascontiguousarray(np.triu(q[:k]))
-
-
 def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reduced singular value decomposition ``u * s @ vt``, u and vt in Fortran order."""
     m, n = a.shape
@@ -216,48 +193,15 @@ def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return u, s, vt
 
 
-def eigh(a: np.ndarray, *, vectors: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending eigenvalues of a symmetric matrix; eigenvectors in Fortran order, if wanted.
-
-    Unlike NumPy's never under the interpreter lock.
-    """
+def eigenvalues(a: np.ndarray) -> np.ndarray:
+    """Ascending eigenvalues of a symmetric matrix; unlike NumPy's never under the lock."""
     n = len(a)
     copy, w = np.array(a, np.float64, order="F"), np.empty(n)
     if n == 0:
-        return w, copy
+        return w
     size, isize = np.empty(1), np.empty(1, np.intc)
-    head = "V" if vectors else "N", "L", n, copy, n, w
+    head = "N", "L", n, copy, n, w
     _checked("cython_lapack", "dsyevd", *head, size, -1, isize, -1)
     work, iwork = np.empty(int(size[0])), np.empty(int(isize[0]), np.intc)
     _checked("cython_lapack", "dsyevd", *head, work, work.size, iwork, iwork.size)
-    return w, copy
-
-
-def upper_inverse(upper: np.ndarray) -> np.ndarray:
-    """Inverse of an upper triangular matrix (n, n), C order; no singular one is given."""
-    inverse = np.array(upper, order="C")  # whose upper triangle is the lower one for Fortran
-    n = len(inverse)
-    if n:
-        _checked("cython_lapack", "dtrtri", "L", "N", n, inverse, n)
-    return inverse
-
-
-def lower_inverse(lower: np.ndarray) -> np.ndarray:
-    """Inverse of a lower triangular matrix; leading blocks are the inverses of the blocks."""
-    inverse = np.array(lower, order="C")
-    n = len(inverse)
-    if n:
-        _checked("cython_lapack", "dtrtri", "U", "N", n, inverse, n)
-    return inverse
-
-
-def absorb_rows(r: np.ndarray, rows: np.ndarray) -> None:
-    """Renew the triangular QR factor ``r`` (n, n) by more rows (m, n), by blocks of columns."""
-    m, n = rows.shape
-    if m == 0 or n == 0:
-        return
-    width = min(_REFLECTIONS, n)
-    factor, below = np.asfortranarray(r), np.array(rows, order="F")
-    t, work = np.empty((width, n), order="F"), np.empty(width * n)
-    _checked("cython_lapack", "dtpqrt", m, n, 0, width, factor, n, below, m, t, width, work)
-    r[:] = factor
+    return w

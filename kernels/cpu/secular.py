@@ -14,19 +14,23 @@ small increments keep their digits.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
 from . import blas
 from .compilation import kernel
-from .linear_frame import gram_error
+from .fortran import L, N, R, T, V, gemm, potrf, syevd, trsm
+from .linear_frame import absorb_rows, gram_error, upper_inverse
 from .simd import LANES, load, splat, store
 
 # Natural logarithm of the inverse of the quadrature's relative error.
 _DIGITS = 26.0
 # Eigenvalues below this share of the largest count as that: their roots are 1e-13 of the largest.
 _FLOOR = 1e-26
+# Nodes are kept for so many ratios of the spectrum's ends to an octave.
+_STEPS = 4
 # Largest trace of I + H H^T whose Cholesky factor is taken: its errors are eps times that.
 _LARGEST_TRACE = 1e4
 
@@ -45,7 +49,16 @@ def axis_nodes(low, high, digits=_DIGITS):
     46 (2008), method 3). The relative error is exp(-digits); the number of nodes, a multiple of 8,
     grows with log(high / low).
     """
-    low, high = float(low), float(high)
+    octaves = math.floor(_STEPS * math.log2(low / high))
+    t, weights = _unit_nodes(octaves, digits)
+    root = math.sqrt(high)
+    return root * t, root * weights
+
+
+@functools.lru_cache(maxsize=1024)
+def _unit_nodes(octaves, digits):
+    """Nodes and weights for ``high`` 1; ``low`` from a grid, so that few are ever computed."""
+    low, high = 2.0 ** (octaves / _STEPS), 1.0
     k = math.sqrt(low / high)
     quarter = 0.5 * math.pi / _arithmetic_geometric_mean(1.0, math.sqrt((1.0 - k) * (1.0 + k)))
     period = 0.5 * math.pi / _arithmetic_geometric_mean(1.0, k)
@@ -83,7 +96,8 @@ def _capacitances(eigenvalues, updates, t):
         for b in range(a + 1):
             for i in range(r):
                 products[b, i] = updates[b, i] * updates[a, i]
-        np.dot(products[: a + 1], resolvents, packed[start : start + a + 1])
+        into = packed[start : start + a + 1]
+        gemm((N, N, t.size, a + 1, r, 1.0, resolvents, t.size, products, r, 0.0, into, t.size))
         start += a + 1
     return packed
 
@@ -165,9 +179,8 @@ def root_increments(eigenvalues, updates, out):
         ``tr sqrt(A_i) - tr sqrt(A_{i-1})``; all NaN if any number given is not finite.
     """
     out[:] = 0
-    low = eigenvalues.min()
-    high = eigenvalues.max()
-    high += np.einsum("ij,ij->", updates, updates)
+    low = float(eigenvalues.min())
+    high = float(eigenvalues.max() + np.vdot(updates, updates))
     if high == 0:
         return
     if not np.isfinite(high):
@@ -177,49 +190,87 @@ def root_increments(eigenvalues, updates, out):
     _add_log_pivots(_capacitances(eigenvalues, updates, t), weights / np.pi, out)
 
 
+@kernel
 def _downdates(inverse, rows, images, out):
     """Vectors u by which the first of ``rows`` in turn shrink a Gram matrix, into rows of out.
 
     With ``inverse`` that of R, before any row, and A the matrix (s, n) ``images``: ``A inv(R^T R)
     A^T`` loses ``u u^T``. Returns how many rows were taken: what follows a row of large leverage
-    would be a difference of large numbers, and waits for the R that has it.
+    would be a difference of large numbers, and waits for the R that has it. 0 where a matrix is
+    not definite.
     """
-    half = np.dot(rows, inverse)
-    traces = np.cumsum(np.einsum("ij,ij->i", half, half))
-    taken = max(1, int(np.searchsorted(traces > _LARGEST_TRACE, True)))
-    half = half[:taken]
-    capacitance = np.dot(half, half.T)
-    capacitance.flat[:: taken + 1] += 1
-    if not blas.cholesky(capacitance.T):
-        raise np.linalg.LinAlgError("a capacitance matrix is not positive definite")
-    np.dot(np.dot(half, inverse.T), images.T, out=out[:taken])
-    blas.trsm(capacitance.T, out[:taken].T)
+    m, n = rows.shape
+    s = images.shape[0]
+    half = np.empty((m, n))
+    gemm((N, N, n, m, n, 1.0, inverse, n, rows, n, 0.0, half, n))
+    taken = 0
+    trace = 0.0
+    for i in range(m):
+        for j in range(n):
+            trace += half[i, j] * half[i, j]
+        if i > 0 and trace > _LARGEST_TRACE:
+            break
+        taken = i + 1
+    capacitance = np.empty((taken, taken))
+    gemm((T, N, taken, taken, n, 1.0, half, n, half, n, 0.0, capacitance, taken))
+    for i in range(taken):
+        capacitance[i, i] += 1
+    info = np.empty(1, np.int32)
+    potrf((L, taken, capacitance, taken, info))
+    if info[0] != 0:
+        return 0
+    back = np.empty((taken, n))
+    gemm((T, N, n, taken, n, 1.0, inverse, n, half, n, 0.0, back, n))
+    gemm((T, N, s, taken, n, 1.0, images, n, back, n, 0.0, out, s))
+    trsm((R, L, T, N, s, taken, 1.0, capacitance, taken, out, s))
     return taken
+
+
+@kernel
+def _spectrum(generator, basis, values, roots):
+    """Eigenvectors (rows), eigenvalues and their roots of ``generator @ generator.T``.
+
+    Returns LAPACK's info.
+    """
+    r, n = generator.shape
+    size = np.empty(1)
+    work_size = np.empty(1, np.int32)
+    info = np.empty(1, np.int32)
+    gemm((T, N, r, r, n, 1.0, generator, n, generator, n, 0.0, basis, r))
+    syevd((V, L, r, basis, r, values, size, -1, work_size, -1, info))
+    work = np.empty(int(size[0]))
+    more = np.empty(work_size[0], np.int32)
+    syevd((V, L, r, basis, r, values, work, work.size, more, more.size, info))
+    for i in range(r):
+        values[i] = max(values[i], 0.0)
+        roots[i] = np.sqrt(values[i])
+    return info[0]
 
 
 def _eigenbasis(generator, tolerance):
     """Eigenvalues and eigenvectors of ``generator @ generator.T``; by the SVD if that is coarse."""
-    values, basis = blas.eigh(np.dot(generator, generator.T))
-    values = np.maximum(values, 0.0)
-    roots = np.sqrt(values)
-    if gram_error(roots) > tolerance * roots.sum():
-        basis, roots, _ = blas.svd(generator)
-        values = roots * roots
-    return values, roots.sum(), basis
+    r = len(generator)
+    basis, values, roots = np.empty((r, r)), np.empty(r), np.empty(r)
+    if _spectrum(generator, basis, values, roots) != 0:
+        raise np.linalg.LinAlgError("an eigendecomposition did not converge")
+    total = float(roots.sum())
+    if not gram_error(roots) > tolerance * total:
+        return values, total, basis.T
+    left, roots, _ = blas.svd(generator)
+    return roots * roots, float(roots.sum()), left
 
 
 def _descend(counts, updates, generator, square, tolerance, nuclear, squares):
     """Values of one block, from its last count, that of the generator, down."""
     rank = generator.shape[0]
     values, total, basis = _eigenbasis(generator, tolerance)
-    increments = np.empty(len(updates))
+    grown = np.empty((2, len(updates) + 1))
+    grown[:, 0] = total, square
     backwards = updates[::-1]
-    root_increments(values, np.dot(backwards[:, :rank], basis), increments)
-    below = counts[-1] - counts  # rows to go down for each
+    root_increments(values, np.dot(backwards[:, :rank], basis), grown[0, 1:])
     outside = backwards[:, rank:]
-    nuclear[:] = np.concatenate(([total], total + np.cumsum(increments)))[below]
-    gained = np.cumsum(np.einsum("ij,ij->i", outside, outside))
-    squares[:] = np.concatenate(([square], square + gained))[below]
+    np.einsum("ij,ij->i", outside, outside, out=grown[1, 1:])
+    nuclear[:], squares[:] = grown.cumsum(axis=1)[:, counts[-1] - counts]
 
 
 def dense_path(r, rows, counts, f, y, longest, tolerance, nuclear, squares):
@@ -243,26 +294,28 @@ def dense_path(r, rows, counts, f, y, longest, tolerance, nuclear, squares):
     both = np.concatenate((scaled, y))
     span = counts[-1] - counts[0]
     even = span // (1 + span // (longest + 1))
-    inverse = blas.upper_inverse(r)
-    done = 0
-    first = 0
+    inverse = np.empty(r.shape)
+    upper_inverse(r, inverse)
+    done = first = 0
     while first < counts.size:
         stop = int(np.searchsorted(counts, counts[first] + even, side="right"))
         if counts[first] > done:
-            blas.absorb_rows(r, rows[done : counts[first]])
-            inverse = blas.upper_inverse(r)
-        done = counts[first]
-        updates = np.empty((counts[stop - 1] - done, len(both)))
-        while done < counts[stop - 1]:
-            block = rows[done : counts[stop - 1]]
-            taken = _downdates(inverse, block, both, updates[done - counts[first] :])
-            blas.absorb_rows(r, block[:taken])
-            inverse = blas.upper_inverse(r)
+            absorb_rows(r, rows[done : counts[first]])
+            upper_inverse(r, inverse)
+        start = done = int(counts[first])
+        end = int(counts[stop - 1])
+        updates = np.empty((end - start, len(both)))
+        while done < end:
+            taken = _downdates(inverse, rows[done:end], both, updates[done - start :])
+            if taken == 0:
+                raise np.linalg.LinAlgError("a capacitance matrix is not positive definite")
+            absorb_rows(r, rows[done : done + taken])
+            upper_inverse(r, inverse)
             done += taken
         generator = np.dot(scaled, inverse)
         images = np.dot(y, inverse)
-        square = np.einsum("ij,ij->", images, images)
-        out = nuclear[first:stop], squares[first:stop]
-        _descend(counts[first:stop], updates, generator, square, tolerance, out[0], out[1])
+        block = slice(first, stop)
+        out = nuclear[block], squares[block]
+        _descend(counts[block], updates, generator, np.vdot(images, images), tolerance, *out)
         first = stop
     nuclear *= size
