@@ -108,8 +108,8 @@ def to_host(value: Any, name: str = "the array") -> Any:
         )
     if getattr(getattr(value, "dtype", None), "kind", None) in ("M", "m"):
         raise TypeError(
-            f"{name} must be a numeric array, got dtype {value.dtype}; convert times to numbers of a "
-            "unit of your choice first"
+            f"{name} must be a numeric array, got dtype {value.dtype}; convert times to numbers "
+            "of a unit of your choice first"
         )
     return value
 
