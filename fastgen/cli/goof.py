@@ -234,18 +234,18 @@ def _scored(
     """Score, going on from an earlier result, and keep what was found of the data."""
     from ..goof import scores
 
-    found = None
+    def keep(found: NearestResult) -> None:
+        if store is not None:
+            found.write(store, fingerprint=run, seed=seed)
+
     try:
         with outputs.warnings_in_a_line(), _ended_by_sigterm():
-            score = scores.score(generator, X, resume=earlier, random_state=seed, **options)
-        found = score.nearest
+            return scores.score(
+                generator, X, resume=earlier, keep=keep, random_state=seed, **options
+            )
     except scores.SearchInterrupted as stop:
-        found = stop.found
+        keep(stop.found)
         raise
-    finally:
-        if store is not None and found is not None:
-            found.write(store, fingerprint=run, seed=seed)
-    return score
 
 
 @contextlib.contextmanager

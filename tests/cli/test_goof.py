@@ -505,3 +505,20 @@ def test_sigterm_ends_a_search_as_ctrl_c_does():
     with pytest.raises(KeyboardInterrupt), module._ended_by_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_targets_are_kept_before_the_floor_is_searched(folder, monkeypatch):
+    from fastgen.goof import scores
+
+    whole = told(MODEL, *IMAGES)
+    seen = []
+
+    def killed(*arguments, **options):
+        seen.append(NearestResult.load("found.npz"))
+        raise SystemExit(137)
+
+    monkeypatch.setattr(scores, "planted", killed)
+    result = call("goof", MODEL, *IMAGES, *QUICK, "--store", "found.npz", "--no-progress")
+    assert result.exit_code == 137
+    assert not seen[0].interrupted.any()
+    assert whole["mse"] == pytest.approx(seen[0].mse.mean(), rel=1e-5)
