@@ -77,17 +77,65 @@ def detached(value: Any) -> Any:
     return value.detach() if is_tensor(value) else value
 
 
-def to_host(value: Any) -> Any:
+def to_host(value: Any, name: str = "the array") -> Any:
     """Bring a CuPy array or a torch tensor to the host; leave anything else as it is.
 
-    NumPy has no bfloat16: such tensors come as float32, which holds all of their values.
+    Lists of them too. NumPy has neither bfloat16 nor floats of 8 bits: such tensors come as
+    float32, which holds all of their values.
+
+    Parameters
+    ----------
+    value : Any
+    name : str, default "the array"
+        The argument, for messages.
+
+    Raises
+    ------
+    TypeError
+        For tensors without values of their own (meta, sparse, quantized), for masked arrays, whose
+        mask every function would ignore, and for dates, which NumPy turns into numbers.
     """
     if is_tensor(value):
-        value = value.detach().cpu()
-        return value.float().numpy() if str(value.dtype) == "torch.bfloat16" else value.numpy()
+        return _tensor_to_host(value, name)
     if hasattr(value, "__cuda_array_interface__"):
         return value.get()
+    if isinstance(value, list | tuple) and _library(value):
+        return [to_host(part, name) for part in value]
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise TypeError(
+            f"{name} must not be a masked array, got one; drop the masked rows, or impute them "
+            "with filled, first"
+        )
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("M", "m"):
+        raise TypeError(
+            f"{name} must be a numeric array, got dtype {value.dtype}; convert times to numbers "
+            "of a unit of your choice first"
+        )
     return value
+
+
+def require_values(value: Any, name: str) -> None:
+    """Raise TypeError for a torch tensor that is not a plain array of values."""
+    if not is_tensor(value):
+        return
+    layout = str(value.layout)
+    if value.is_meta:
+        found, remedy = "on the device 'meta', which holds none", "load its values first"
+    elif layout != "torch.strided":
+        found, remedy = f"of layout {layout}", "pass to_dense()"
+    elif value.is_quantized:
+        found, remedy = "quantized", "pass dequantize()"
+    else:
+        return
+    raise TypeError(f"{name} must be a dense tensor with values, got one {found}; {remedy}")
+
+
+def _tensor_to_host(value: Any, name: str) -> np.ndarray:
+    require_values(value, name)
+    value = value.detach().cpu().resolve_conj().resolve_neg()
+    narrow = str(value.dtype).removeprefix("torch.")
+    wide = narrow == "bfloat16" or narrow.startswith("float8")
+    return value.float().numpy() if wide else value.numpy()
 
 
 def copied(value: Any) -> Any:
@@ -101,9 +149,9 @@ def copied(value: Any) -> Any:
     return value.copy() if hasattr(value, "copy") else np.array(value)
 
 
-def to_numpy(value: Any) -> np.ndarray:
-    """Return ``value`` as a NumPy array, brought to the host if it is elsewhere."""
-    return np.asarray(to_host(value))
+def to_numpy(value: Any, name: str = "the array") -> np.ndarray:
+    """Return ``value`` as a NumPy array, brought to the host if it is elsewhere; see `to_host`."""
+    return np.asarray(to_host(value, name))
 
 
 def namespace(*values: Any) -> ModuleType:

@@ -5,30 +5,105 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import secrets
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+# Characters of a file's name in the name of what is written beside it.
+_STEM = 40
 _NPY = b"\x93NUMPY"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, empty
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Give a path beside ``path`` to write to; it takes its place at the end if all went well."""
+    """Give a path beside ``path`` to write to; it takes its place at the end if all went well.
+
+    A file that is replaced keeps its permissions. What killed processes left beside the same path
+    is removed.
+    """
     target = pathlib.Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"folder {target.parent} of {os.fspath(path)!r} does not exist")
-    beside = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    # short, so that it is no longer than the longest name that the file system takes
+    start = f".{target.stem[:_STEM]}-"
+    beside = target.with_name(f"{start}{secrets.token_hex(4)}{target.suffix}")
     try:
-        yield beside
-        beside.replace(target)
+        with _held(beside, mode):
+            usual = stat.S_IMODE(beside.stat().st_mode)
+            _sweep_up(target.parent, start, target.suffix)
+            yield beside
+            beside.chmod(usual if mode is None else mode)  # some writers have a mode of their own
+            beside.replace(target)
     except PermissionError as error:
         raise PermissionError(f"{os.fspath(path)!r} cannot be written: {error.strerror}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(beside: pathlib.Path, mode: int | None) -> Iterator[None]:
+    """Make a file and lock it as long as this process writes: others see that it is no leftover.
+
+    It is never more open than the file that it replaces.
+    """
+    wanted = 0o666 if mode is None else mode | stat.S_IWUSR
+    handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, wanted)
+    if fcntl is None:  # where a file that is open cannot be renamed either
+        os.close(handle)
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sweep_up(folder: pathlib.Path, start: str, suffix: str) -> None:
+    """Remove files that processes which no longer run have left beside the same target."""
+    if fcntl is None:
+        return
+    ours = re.compile(re.escape(start) + "[0-9a-f]{8}" + re.escape(suffix))
+    for name in os.listdir(folder):
+        if not ours.fullmatch(name):
+            continue
+        with contextlib.suppress(OSError), open(folder / name, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where somebody writes
+            os.unlink(folder / name)
+
+
+def write_npz(
+    path: str | os.PathLike, arrays: Mapping[str, Any], *, compressed: bool = False
+) -> None:
+    """Write arrays to a .npz file, whole or not at all, under exactly the name that is given.
+
+    Parameters
+    ----------
+    path : path
+    arrays : mapping of str to array
+    compressed : bool, default False
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written. Nothing is left behind.
+    """
+    save = np.savez_compressed if compressed else np.savez
+    # through a file, for NumPy adds a suffix to names that do not end in .npz in small letters
+    with replacing(path) as beside, open(beside, "wb") as file:
+        save(file, allow_pickle=False, **arrays)
 
 
 def read_npy(path: str | os.PathLike) -> np.ndarray:

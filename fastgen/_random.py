@@ -16,7 +16,8 @@ def seed_sequence(random_state: Any) -> np.random.SeedSequence:
     Parameters
     ----------
     random_state : int, numpy.random.Generator, SeedSequence, RandomState or None
-        A generator is drawn from, so that two calls with it differ; None is entropy of the system.
+        A generator is drawn from, so that two calls with it differ; a sequence is copied before its
+        children are taken, so that two calls with it agree; None is entropy of the system.
 
     Returns
     -------
@@ -28,7 +29,11 @@ def seed_sequence(random_state: Any) -> np.random.SeedSequence:
         If it is anything else, or negative.
     """
     if isinstance(random_state, np.random.SeedSequence):
-        return random_state
+        return np.random.SeedSequence(
+            random_state.entropy,
+            spawn_key=random_state.spawn_key,
+            pool_size=random_state.pool_size,
+        )
     if isinstance(random_state, np.random.Generator):
         return np.random.SeedSequence(random_state.integers(2**63, size=4).tolist())
     if isinstance(random_state, np.random.RandomState):

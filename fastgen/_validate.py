@@ -65,8 +65,8 @@ def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
 def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
     """Return ``value`` as a finite float64 array of shape (n_rows, n_features), on the host."""
     if type(value) is not np.ndarray:
-        value = _arrays.to_host(value)
         unmasked(value, name)
+        value = _arrays.to_host(value, name)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(
@@ -89,6 +89,28 @@ def data_matrix(value: Any, name: str, *, minimum_rows: int = 2) -> np.ndarray:
             "drop or impute such rows first"
         )
     return array
+
+
+def samples(value: Any, name: str) -> Any:
+    """Return what an estimator was given on the host, for scikit-learn's checks of the rest.
+
+    Those would take dates for numbers, ignore masks, and know no tensors but plain ones.
+
+    Raises
+    ------
+    TypeError
+        For dates, masked arrays and tensors without values.
+    """
+    unmasked(value, name)
+    for column, dtype in zip(
+        getattr(value, "columns", ()), getattr(value, "dtypes", ()), strict=False
+    ):
+        if getattr(dtype, "kind", None) in ("M", "m"):
+            raise TypeError(
+                f"{name} must hold numbers, got dtype {dtype} in column {column!r}; drop it, or "
+                "convert times to numbers of a unit of your choice"
+            )
+    return _arrays.to_host(value, name)
 
 
 def unmasked(value: Any, name: str) -> None:

@@ -17,16 +17,23 @@ _BETWEEN = (
     os.sep + os.path.join("torchmetrics", "metric.py"),
 )
 
-_silent = contextvars.ContextVar("silent", default=False)
+_silent: contextvars.ContextVar[tuple[type[Warning], ...]] = contextvars.ContextVar(
+    "silent", default=()
+)
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
+def silenced(*categories: type[Warning]) -> Iterator[None]:
     """Issue no warnings of this package within, in this thread alone.
 
     `warnings.catch_warnings` changes the filters of all threads, and restores them in any order.
+
+    Parameters
+    ----------
+    *categories : type
+        Those that are not issued; all of them if none is given.
     """
-    token = _silent.set(True)
+    token = _silent.set((*_silent.get(), *(categories or (Warning,))))
     try:
         yield
     finally:
@@ -41,7 +48,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     message : str
     category : type, default UserWarning
     """
-    if _silent.get():
+    if issubclass(category, _silent.get()):
         return
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _inside(frame.f_code.co_filename):

@@ -118,7 +118,7 @@ def finite_rows(value: Any, name: str, xp: Any = np) -> np.ndarray:
     """Rows as float32 where that holds them exactly, else as float64, in the library ``xp``."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise ValueError(f"{name} must not be masked; fill masked values or drop their rows")
-    array = xp.asarray(_arrays.to_host(value) if xp is np else _arrays.detached(value))
+    array = xp.asarray(_arrays.to_host(value, name) if xp is np else _arrays.detached(value))
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -164,9 +164,10 @@ def _blocks(pool: Any, dim: int, check: Callable) -> Iterator[np.ndarray]:
     whole = (hasattr(pool, "shape") or isinstance(pool, list | tuple)) and not blocks
     if not whole and not isinstance(pool, Iterable):
         raise TypeError(f"pool must be an array or an iterable of arrays, got {type(pool)}")
-    parts = (pool if hasattr(pool, "shape") else np.asarray(pool),) if whole else pool
+    parts = (pool if hasattr(pool, "shape") else _arrays.to_numpy(pool, "pool"),) if whole else pool
     empty = True
     for part in parts:
+        _arrays.require_values(part, "pool")
         if len(part) == 0 and not whole:
             continue
         for start in range(0, max(len(part), 1), _POOL_ROWS):

@@ -7,14 +7,17 @@ import json
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
 
 from fastgen import _arrays, _files, _progress, _random, _results, _warnings
 from fastgen.metrics import CovarianceFactor
+from fastgen.mixture import NonparametricMixture, select_components
 
 # --- arrays --------------------------------------------------------------------------------------
 
@@ -84,6 +87,23 @@ def test_equal_seeds_give_equal_numbers():
     generator = np.random.default_rng(0)
     assert _random.generator(generator) is generator
     assert _random.seed_sequence(None).entropy != _random.seed_sequence(None).entropy
+
+
+def test_a_seed_sequence_gives_the_same_answer_every_time():
+    X = np.random.default_rng(0).standard_normal((60, 2))
+    seed = np.random.SeedSequence(9, spawn_key=(2,))
+    fits = [
+        NonparametricMixture(3, random_state=given, max_iter=3, tol=9.0).fit(X)
+        for given in (seed, seed, np.random.SeedSequence(9, spawn_key=(2,)))
+    ]
+    for fit in fits[1:]:
+        np.testing.assert_array_equal(fit.posteriors_, fits[0].posteriors_)
+    scores = [select_components(X, [1, 2], random_state=seed).score for _ in range(2)]
+    np.testing.assert_array_equal(*scores)
+    assert seed.n_children_spawned == 0
+    seed.spawn(4)
+    draws = [_random.generator(seed).spawn(2)[1].random() for _ in range(2)]
+    assert draws[0] == draws[1]
 
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("1", TypeError)])
@@ -215,6 +235,32 @@ def test_members_are_read_one_by_one(tmp_path):
 
 
 # --- warnings ------------------------------------------------------------------------------------
+
+
+def test_filters_are_as_they_were_after_threads():
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        for found in [
+            pool.submit(select_components, X, [1, 2], n_jobs=2, n_splits=2, max_iter=1)
+            for _ in range(8)
+        ]:
+            assert not found.result().converged.all()
+    assert warnings.filters == before
+    with pytest.warns(ConvergenceWarning):
+        NonparametricMixture(2, max_iter=1, random_state=0).fit(X)
+
+
+def test_only_some_warnings_are_silenced():
+    with _warnings.silenced(RuntimeWarning):
+        _warnings.warn("not heard", RuntimeWarning)
+        with pytest.warns(UserWarning, match="heard"):
+            _warnings.warn("heard")
+        with _warnings.silenced(UserWarning):
+            _warnings.warn("not heard")
+            _warnings.warn("not heard", RuntimeWarning)
+        with pytest.warns(UserWarning, match="heard"):
+            _warnings.warn("heard")
 
 
 def test_a_warning_points_here():

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from . import grammar, outputs, tables
-from .errors import reported
+from .errors import reported, say
 
 if TYPE_CHECKING:
     import pandas
@@ -106,7 +106,7 @@ def cluster(
             fit.fit(_named(rows, data.columns))
         notes = [str(warning.message) for warning in caught]
         for note in notes:
-            typer.echo("fastgen: warning: " + " ".join(note.split()), err=True)
+            say(f"warning: {note}")
         _report(fit, data, notes, out, plot, as_json)
 
 

@@ -13,6 +13,8 @@ from .._lazy import missing
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+# torch has no error of its own for this on the CPU
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 
 
 @contextlib.contextmanager
@@ -34,13 +36,18 @@ def reported(*, interrupted: str = "nothing was written") -> Iterator[None]:
     except BrokenPipeError:
         raise
     except ModuleNotFoundError as error:
-        _say(f"error: {missing('this command', error.name or str(error))}")
+        say(f"error: {missing('this command', error.name or str(error))}")
         raise typer.Exit(BAD_INPUT) from error
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
+        raise typer.Exit(BAD_INPUT) from error
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise
+        say(f"error: not enough memory: {str(error).splitlines()[0]}; ask for less at a time")
         raise typer.Exit(BAD_INPUT) from error
     except KeyboardInterrupt as stop:
-        _say(f"interrupted: {interrupted}")
+        say(f"interrupted: {interrupted}")
         raise typer.Exit(INTERRUPTED) from stop
 
 
@@ -52,8 +59,11 @@ def _show_line(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    _say(f"warning: {message}")
+    say(f"warning: {message}")
 
 
-def _say(text: str) -> None:
-    typer.echo("fastgen: " + " ".join(text.split()), err=True)
+def say(text: str) -> None:
+    """Print one line on standard error, in which names from files cannot steer the terminal."""
+    line = "fastgen: " + " ".join(text.split())
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    typer.echo("".join(shown), err=True)

@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from . import arrays, generators, outputs
-from .errors import reported
+from .errors import reported, say
 
 if TYPE_CHECKING:
     import xarray
@@ -234,18 +234,18 @@ def _scored(
     """Score, going on from an earlier result, and keep what was found of the data."""
     from ..goof import scores
 
-    found = None
+    def keep(found: NearestResult) -> None:
+        if store is not None:
+            found.write(store, fingerprint=run, seed=seed)
+
     try:
         with outputs.warnings_in_a_line(), _ended_by_sigterm():
-            score = scores.score(generator, X, resume=earlier, random_state=seed, **options)
-        found = score.nearest
+            return scores.score(
+                generator, X, resume=earlier, keep=keep, random_state=seed, **options
+            )
     except scores.SearchInterrupted as stop:
-        found = stop.found
+        keep(stop.found)
         raise
-    finally:
-        if store is not None and found is not None:
-            found.write(store, fingerprint=run, seed=seed)
-    return score
 
 
 @contextlib.contextmanager
@@ -369,11 +369,10 @@ def _warn_of_range(generator: Any, X: np.ndarray) -> None:
     for member in members_of(generator):
         modules = list(member.modules()) if hasattr(member, "modules") else []
         if modules and type(modules[-1]).__name__ == "Tanh" and X.min() >= 0:
-            typer.echo(
-                f"fastgen: warning: the generator ends in Tanh, which returns values from -1 to 1, "
+            say(
+                f"warning: the generator ends in Tanh, which returns values from -1 to 1, "
                 f"but the targets lie in [{X.min():.3g}, {X.max():.3g}]; pass --range -1 1 if it "
-                "was trained on such images",
-                err=True,
+                "was trained on such images"
             )
             return
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .errors import say
+
 if TYPE_CHECKING:
     import xarray
 
@@ -63,7 +65,7 @@ def warnings_in_a_line() -> Iterator[None]:
         warnings.simplefilter("default", UserWarning)
         yield
     for warning in caught:
-        typer.echo("fastgen: warning: " + " ".join(str(warning.message).split()), err=True)
+        say(f"warning: {warning.message}")
 
 
 def tell(told: dict[str, Any], text: str, as_json: bool) -> None:

@@ -81,8 +81,8 @@ class Calibration(Result):
         ----------
         path : path
         """
-        with _files.replacing(path) as beside, open(beside, "wb") as file:
-            np.savez(file, sigma=self.sigma, mse=self.mse, size=self.size)
+        arrays = {"sigma": self.sigma, "mse": self.mse, "size": self.size}
+        _files.write_npz(path, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Calibration:

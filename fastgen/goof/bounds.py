@@ -139,7 +139,7 @@ def pca_floor(X: Any, latent_dim: int) -> float:
     >>> pca_floor(X, 2), round(pca_floor(X, 1), 6) > 0
     (0.0, True)
     """
-    X = _arrays.to_numpy(X)
+    X = _arrays.to_numpy(X, "X")
     X = _validate.data_matrix(X.reshape(len(X), -1) if X.ndim > 1 else X, "X", minimum_rows=1)
     latent_dim = _validate.integer(latent_dim, "latent_dim")
     if len(X) <= latent_dim + 1 or X.shape[1] <= latent_dim:

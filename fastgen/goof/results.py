@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import read_npz, replacing
+from .._files import read_npz, write_npz
 from .._results import Result, plain
 from .status import Status
 
@@ -173,9 +173,7 @@ class NearestResult(Result):
             What else the file is to hold, by name.
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        # through a file, for NumPy adds a suffix to names that do not end in .npz in small letters
-        with replacing(path) as whole, open(whole, "wb") as file:
-            np.savez_compressed(file, **fields, **beside)
+        write_npz(path, {**fields, **beside}, compressed=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> NearestResult:

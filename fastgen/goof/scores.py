@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -313,7 +314,8 @@ def planted(
     Parameters
     ----------
     generator : nn.Module, callable, LinearGAN, or a list of them
-        Each member of a list makes an equal share of the targets.
+        Each member of a list makes an equal share of the targets, the first ones alone where there
+        are more members than targets.
     n : int, default 256
         Number of targets.
     prior, domain, cond, random_state
@@ -359,6 +361,7 @@ def planted(
         [
             _made_by(member, len(share), None if cond is None else cond[share], made, **inside)
             for member, share in zip(members, shares, strict=True)
+            if len(share)
         ]
     )
     found = nearest(
@@ -430,6 +433,7 @@ def score(
     *,
     n_planted: int = 64,
     resume: NearestResult | None = None,
+    keep: Callable[[NearestResult], Any] | None = None,
     random_state: Any = None,
     **options: Any,
 ) -> GoofScore:
@@ -446,6 +450,8 @@ def score(
     resume : NearestResult, optional
         What an earlier search of the same X found: only what it lacks is searched. That of an
         interrupted score is in the exception's ``found``.
+    keep : callable, optional
+        Called with what was found of X before the planted targets are searched, to save it.
     random_state : int, Generator or None
         Seed of the pool of starting samples and of the planted targets.
     **options
@@ -477,6 +483,8 @@ def score(
         found = nearest(generator, X, resume=resume, random_state=search, **options)
         if found.interrupted.any():
             raise SearchInterrupted(found)
+        if keep is not None:
+            keep(found)
         beside = planted(generator, n_planted, random_state=floor, **transferable(options))
     if beside.nearest.interrupted.any():
         raise SearchInterrupted(found)

@@ -8,7 +8,6 @@ definition, protocol and bounds here are ours, and no figure of the thesis is re
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -148,14 +147,11 @@ def _central_rows(rows: np.ndarray, m: int, rng: np.random.Generator) -> np.ndar
 
 
 def _clusters(rows: np.ndarray, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and centers of k-means."""
+    """Return labels and centers of k-means, fewer where there are fewer distinct rows."""
     from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
-        # fewer distinct rows than clusters: callers look at the labels
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(rows)
+    k = min(k, len(np.unique(rows, axis=0)))
+    found = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(rows)
     return found.labels_, found.cluster_centers_
 
 

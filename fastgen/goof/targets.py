@@ -166,7 +166,7 @@ def native(value: Any, name: str) -> np.ndarray:
             f"{name} must not be masked, got {int(np.ma.getmaskarray(value).sum())} masked values; "
             "fill them or drop their rows"
         )
-    array = _arrays.to_numpy(value)
+    array = _arrays.to_numpy(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be a numeric array (n, ...), got dtype {array.dtype}")
     wider = _WIDER.get(array.dtype.newbyteorder("=").char)

@@ -190,4 +190,4 @@ def make_source(data: Any, population_fraction: float) -> ModelSource | ArraySou
         return ModelSource(SpikedGaussian())
     if not isinstance(data, list | tuple) and not _arrays.is_array(data):
         return ModelSource(data)
-    return ArraySource(_arrays.to_host(data), population_fraction)
+    return ArraySource(_arrays.to_host(data, "data"), population_fraction)

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _random, _validate, _warnings
+from .. import _arrays, _random, _validate, _warnings
 from . import _sources
 from .host.trial import Trial
 from .options import Options
@@ -136,7 +136,8 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             For an option out of its range, or X or Z that is not finite or of another shape.
         """
         problem, generate, options, n_supervised = self._options()
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        rows = _validate.samples(X, "X")
+        X = validate_data(self, rows, dtype=np.float64, ensure_min_samples=2)
         n_supervised = len(X) if n_supervised is None else n_supervised
         if n_supervised > len(X):
             raise ValueError(
@@ -194,7 +195,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return problem, generate, options, self.n_supervised
 
     def _latents(self, Z: Any, n_supervised: int) -> np.ndarray:
-        Z = np.asarray(Z)
+        Z = _arrays.to_numpy(Z, "Z")
         if Z.shape != (n_supervised, self.latent_dim):
             raise ValueError(
                 f"Z must be the latents of the paired samples, of shape (n_supervised, latent_dim)"
@@ -239,7 +240,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ndarray (n_samples, latent_dim)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, _validate.samples(X, "X"), dtype=np.float64, reset=False)
         return (X - self.mean_) @ np.linalg.pinv(self.components_, rcond=1e-9).T
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
@@ -282,7 +283,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             At most 0, in squared units of the data; greater is better.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, _validate.samples(X, "X"), dtype=np.float64, reset=False)
         mean = X.mean(axis=0)
         factor = (X - mean) / np.sqrt(len(X))
         overlap = np.linalg.svd(factor @ self.components_, compute_uv=False).sum()

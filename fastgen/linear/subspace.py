@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _random, _validate, _warnings
+from .. import _arrays, _random, _validate, _warnings
 from .._dispatch import linear as kernels
 
 __all__ = ["SubspaceFit"]
@@ -211,7 +211,7 @@ class SubspaceFit(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _rows(self, X: Any, *, reset: bool) -> np.ndarray:
         rows = validate_data(
             self,
-            X,
+            _validate.samples(X, "X"),
             reset=reset,
             dtype=np.float64,
             ensure_all_finite=False,
@@ -418,7 +418,7 @@ def targets(value: Any, n_supervised: int, n: int, k: int) -> np.ndarray:
             f"Z must be given, targets of shape ({n_supervised}, {k}), got None; supervision=0 "
             "fits without targets"
         )
-    z = np.asarray(value)
+    z = _arrays.to_numpy(value, "Z")
     if z.dtype.kind not in "fiub":
         raise TypeError(f"Z must be a numeric array (n_supervised, {k}), got dtype {z.dtype}")
     if z.ndim != 2 or z.shape[1] != k or len(z) not in (n_supervised, n):

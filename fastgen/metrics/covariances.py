@@ -340,8 +340,8 @@ def _rest(matrix: np.ndarray, array: np.ndarray) -> float:
 def real_array(value: Any, name: str) -> np.ndarray:
     """Return a finite float64 array, or raise naming the argument and the first bad entry."""
     if type(value) is not np.ndarray:
-        value = _arrays.to_host(value)
         _validate.unmasked(value, name)
+        value = _arrays.to_host(value, name)
     array = np.asarray(value)
     check_real(array.dtype, name)
     array = np.asarray(array, dtype=np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _validate
-from .._files import read_npz, replacing
+from .._files import read_npz, write_npz
 from .covariances import ROUNDING, center, full, real_array, scatter
 
 
@@ -161,14 +161,12 @@ class FeatureStatistics:
         OSError
             If the file cannot be written.
         """
-        path = pathlib.Path(path)
-        if path.suffix != ".npz":
+        if pathlib.Path(path).suffix.lower() != ".npz":
             raise ValueError(f"path must end in .npz, got {os.fspath(path)!r}")
         arrays: dict[str, Any] = {"mu": self.mean, "sigma": self.covariance}
         if self.n_samples is not None:
             arrays["n"] = np.int64(self.n_samples)
-        with replacing(path) as beside:
-            np.savez(beside, **arrays)
+        write_npz(path, arrays)
 
     @classmethod
     def from_moments(cls, n_samples: int, mean: Any, scatter: Any) -> FeatureStatistics:

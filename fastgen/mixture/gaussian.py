@@ -518,7 +518,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             return
         rows = validate_data(
             self,
-            _arrays.to_host(X),
+            _validate.samples(X, "X"),
             reset=reset,
             dtype=np.float64 if dtype == np.float64 else [np.float64, np.float32],
             order="C",

@@ -230,7 +230,7 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
     def _rows(self, X: Any, *, reset: bool) -> np.ndarray:
         rows = validate_data(
             self,
-            X,
+            _validate.samples(X, "X"),
             reset=reset,
             dtype=np.float64,
             ensure_all_finite=False,

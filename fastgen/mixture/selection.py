@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _random, _validate
+from .. import _random, _validate, _warnings
 from ._evaluation import effective_parameters
 
 if TYPE_CHECKING:
@@ -120,9 +119,7 @@ def _score(
 
     from .nonparametric import NonparametricMixture
 
-    with warnings.catch_warnings():
-        # the result tells which did not converge
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with _warnings.silenced(ConvergenceWarning):  # the result tells which did not converge
         fit = NonparametricMixture(n_components, random_state=seed, **parameters)
         fit.fit(rows[~left_out])
     if criterion == "heldout":

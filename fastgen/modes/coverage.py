@@ -173,7 +173,7 @@ class MultiplicativeWeights:
             If there is not one value for each point, or one is not finite or out of its range.
             Nothing has changed then.
         """
-        given = np.asarray(_arrays.to_host(values), dtype=np.float64)
+        given = np.asarray(_arrays.to_host(values, "values"), dtype=np.float64)
         if given.size != self.n_points:
             raise ValueError(
                 f"values must have one number for each of the {self.n_points} data points, got "

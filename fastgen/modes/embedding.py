@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _arrays, _random, _validate
+from .. import _random, _validate
 from .._dispatch import bourgain
 from .._progress import reporter
 from .._warnings import warn
@@ -169,7 +169,7 @@ class BourgainEmbedding(BaseEstimator):
             _validate.one_of(self.metric, "metric", pairwise.METRICS)
             X = validate_data(
                 self,
-                _arrays.to_host(X),
+                _validate.samples(X, "X"),
                 dtype=np.float64,
                 order="C",
                 ensure_min_samples=2,

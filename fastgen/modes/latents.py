@@ -53,7 +53,9 @@ class LatentMixture:
         if isinstance(embedding, BaseEstimator):
             check_is_fitted(embedding, "embedding_")
             embedding = embedding.embedding_
-        centers = _validate.data_matrix(_arrays.to_host(embedding), "embedding", minimum_rows=1)
+        centers = _validate.data_matrix(
+            _arrays.to_host(embedding, "embedding"), "embedding", minimum_rows=1
+        )
         self.centers = centers.copy()
         self.noise = _validate.number(noise, "noise")
 

@@ -63,7 +63,7 @@ def log_pairwise_distances(
     most = _validate.integer(max_points, "max_points", minimum=2)
     if not callable(metric):
         _validate.one_of(metric, "metric", METRICS)
-        X = _validate.data_matrix(_arrays.to_host(X), "X")
+        X = _validate.data_matrix(_arrays.to_host(X, "X"), "X")
     rng = _random.generator(random_state)
     rows, matrix, _ = sample_of(X, metric, most, rng, Report())
     logs = logarithms(condensed(rows, matrix))
@@ -101,7 +101,7 @@ def lpdd_distance(first: Any, second: Any, *, center: bool = False) -> float:
     """
     samples = []
     for name, values in (("first", first), ("second", second)):
-        sample = np.asarray(_arrays.to_host(values), dtype=np.float64).ravel()
+        sample = np.asarray(_arrays.to_host(values, name), dtype=np.float64).ravel()
         if not sample.size or not np.isfinite(sample).all():
             raise ValueError(f"{name} must hold finite numbers, got {sample.size} values")
         samples.append(sample - sample.mean() if center else sample)

@@ -265,7 +265,7 @@ def mode_report(
 
 
 def _flat(value: Any, name: str) -> np.ndarray:
-    array = _arrays.to_numpy(value)
+    array = _arrays.to_numpy(value, name)
     if array.ndim > 2:
         array = array.reshape(len(array), -1)
     return _validate.data_matrix(array, name, minimum_rows=1)
@@ -273,7 +273,7 @@ def _flat(value: Any, name: str) -> np.ndarray:
 
 def _per_mode(value: Any, name: str, n_modes: int) -> np.ndarray:
     """Return a finite number of each mode, from one for all or one for each."""
-    array = np.asarray(_arrays.to_host(value), dtype=np.float64)
+    array = np.asarray(_arrays.to_host(value, name), dtype=np.float64)
     if array.shape not in ((), (n_modes,)):
         raise ValueError(
             f"{name} must be a number or have one of each of the {n_modes} modes, got shape "

@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import _arrays
-from .._files import read_npz, replacing
+from .._files import read_npz, replacing, write_npz
 from .._warnings import warn
 
 if TYPE_CHECKING:
@@ -143,14 +141,17 @@ def _picked(held: Mapping[str, Any], key: str | None, path: str) -> dict[str, Te
             return dict(value)
         if key.startswith(f"{name}.") and isinstance(value, Mapping):
             return _picked(value, key[len(name) + 1 :], path)
-    under = {k[len(key) + 1 :]: v for k, v in held.items() if k.startswith(f"{key}.")}
+    named = {name: value for name, value in held.items() if isinstance(name, str)}
+    under = {k[len(key) + 1 :]: v for k, v in named.items() if k.startswith(f"{key}.")}
     if under and _are_tensors(under):
         return under
     raise ValueError(f"{path} holds no network {key!r}, only {_listed(sorted(map(str, held)))}")
 
 
 def _are_tensors(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(_arrays.is_tensor(part) for part in value.values())
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and _arrays.is_tensor(part) for name, part in value.items()
+    )
 
 
 def write_weights(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
@@ -188,11 +189,12 @@ def write_weights(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
     if suffix not in _WRITTEN:
         raise ValueError(f"path must end in {' or '.join(_WRITTEN)}, got {os.fspath(path)!r}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if suffix == ".npz":
+        write_npz(path, {name: _arrays.to_host(tensor) for name, tensor in tensors.items()})
+        return
+    module = _safetensors()
     with replacing(path) as beside:
-        if suffix == ".npz":
-            np.savez(beside, **{name: _arrays.to_host(tensor) for name, tensor in tensors.items()})
-        else:
-            _safetensors().save_file(tensors, beside)
+        module.save_file(tensors, beside)
 
 
 def _safetensors() -> ModuleType:

@@ -65,3 +65,64 @@ def test_missing_libraries_say_how_to_install_them(library, extra, capsys):
         raise ModuleNotFoundError(f"No module named {library!r}", name=library)
     assert stop.value.exit_code == 2
     assert f'needs {library}: pip install "{extra}"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["info"], ["info", "--json"], ["--version"], ["--help"], ["sweep", "-h"]]
+)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line(arguments):
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "fastgen", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.startswith("fastgen: error: standard output cannot be written: No space")
+    assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "a\u202eb", "x\x9b2J", "\udcff"])
+def test_names_from_files_cannot_steer_the_terminal(name, capsys):
+    with reported():
+        warnings.warn(f"row {name}", UserWarning, stacklevel=1)
+    with pytest.raises(typer.Exit), reported():
+        raise ValueError(f"no tensor {name} here")
+    told = capsys.readouterr().err
+    assert name not in told
+    assert told.isascii()
+    assert len(told.splitlines()) == 2
+
+
+def test_memory_that_torch_does_not_get_is_bad_input(capsys):
+    import torch
+
+    with pytest.raises(typer.Exit) as stop, reported():
+        torch.empty(2**60, dtype=torch.uint8)
+    assert stop.value.exit_code == 2
+    assert "not enough memory" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="a bug"), reported():
+        raise RuntimeError("a bug")
+
+
+STOPPED = """
+import os, signal, sys, threading, time
+from fastgen import cli, _files
+from fastgen.cli import app
+def work(**options):
+    with _files.replacing("out.nc") as beside:
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(30)
+app.app = work
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_signals_leave_no_part_of_a_file(tmp_path, number, code):
+    run = subprocess.run(
+        [sys.executable, "-c", STOPPED, number], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == code
+    assert "Traceback" not in run.stderr
+    assert os.listdir(tmp_path) == []

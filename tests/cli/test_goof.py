@@ -334,6 +334,9 @@ def test_whole_networks_are_refused(folder):
         ((MODEL, "--weights", "weights.h5", *IMAGES), "--weights must end in .safetensors, .npz"),
         ((MODEL, "--weights", "empty.pt", *IMAGES), "empty.pt is damaged"),
         ((MODEL, "--weights", "other.pt", *IMAGES), "other.pt does not fit what models_of_test"),
+        ((MODEL, "--weights", "numbers.pt", *IMAGES), "got dict entries 0, 1; save net.state_dict"),
+        ((MODEL, "--weights", "numbers.pt:0", *IMAGES), "holds no network '0', only 0, 1"),
+        ((MODEL, "--weights", "nested.pt:net", *IMAGES), "holds no network 'net', only net"),
         (("models_of_test:function", "--weights", "weights.pt", *IMAGES), "returned function"),
         (("models_of_test", *IMAGES), "must be module:factory or file.py:factory"),
         (("no_such_module:f", *IMAGES), "no_such_module cannot be imported"),
@@ -351,6 +354,7 @@ def test_whole_networks_are_refused(folder):
         ((MODEL, *IMAGES, "--range", 1, 0), "--range must be two finite numbers that rise"),
         ((MODEL, *IMAGES, "--latent-dim", "3x"), "--latent-dim must be a size such as 100"),
         ((MODEL, *IMAGES, "--latent-dim", 5), "generator failed on latents of shape (4, 5)"),
+        (("models_of_test:function", *IMAGES, "--latent-dim", 10**11), "not enough memory"),
         ((MODEL, *IMAGES, "--domain", "ball"), "--domain must be ball:R, sphere:R or box:LOW"),
         ((MODEL, *IMAGES, "--domain", "box:1:0"), "low must be less than high"),
         ((MODEL, *IMAGES, "--method", "sgd"), "method must be one of"),
@@ -372,6 +376,8 @@ def test_refusals(folder, arguments, match):
     np.save("text.npy", np.full((2, 16), "a"))
     open("empty.pt", "w").close()
     torch.save({"body.0.weight": torch.zeros(2, 2)}, "other.pt")
+    torch.save({0: torch.zeros(2), 1: torch.ones(2)}, "numbers.pt")
+    torch.save({"net": {7: torch.zeros(2)}}, "nested.pt")
     with open("broken_module.py", "w") as file:
         file.write("x = 1\ny = x / 0\n")
     before = sorted(os.listdir())
@@ -499,3 +505,20 @@ def test_sigterm_ends_a_search_as_ctrl_c_does():
     with pytest.raises(KeyboardInterrupt), module._ended_by_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_targets_are_kept_before_the_floor_is_searched(folder, monkeypatch):
+    from fastgen.goof import scores
+
+    whole = told(MODEL, *IMAGES)
+    seen = []
+
+    def killed(*arguments, **options):
+        seen.append(NearestResult.load("found.npz"))
+        raise SystemExit(137)
+
+    monkeypatch.setattr(scores, "planted", killed)
+    result = call("goof", MODEL, *IMAGES, *QUICK, "--store", "found.npz", "--no-progress")
+    assert result.exit_code == 137
+    assert not seen[0].interrupted.any()
+    assert whole["mse"] == pytest.approx(seen[0].mse.mean(), rel=1e-5)

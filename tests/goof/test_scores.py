@@ -284,3 +284,29 @@ def test_planted_targets_must_be_finite():
     net = decoder()
     with pytest.raises(ValueError, match=r"not finite for \d+ of 20 latents of the prior"):
         planted(lambda z: net(z) / (z[:, :1] > 0), 20, latent_dim=4, pool_size=100, random_state=0)
+
+
+def test_more_members_than_planted_targets(digits):
+    members = [decoder(seed=seed) for seed in range(5)]
+    found = planted(members, 3, **QUICK)
+    assert found.targets.shape == (3, 64)
+    np.testing.assert_array_equal(found.targets[:1], planted(members[:1], 1, **QUICK).targets)
+    beside = score(members, digits[:2].reshape(2, 64), n_planted=1, **QUICK).planted
+    assert len(beside.nearest) == 1
+
+
+def test_what_is_found_is_kept_before_the_floor(digits, monkeypatch):
+    kept = []
+
+    def killed(*arguments, **options):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(scores, "planted", killed)
+    X = digits[:3].reshape(3, 64)
+    with pytest.raises(SystemExit):
+        score(decoder(), X, keep=kept.append, **QUICK)
+    monkeypatch.undo()
+    (found,) = kept
+    assert not found.interrupted.any()
+    again = score(decoder(), X, resume=found, n_planted=2, **QUICK)
+    assert again.nearest is found
