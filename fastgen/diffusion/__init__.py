@@ -1,4 +1,4 @@
-"""Local sampling with diffusion models, laws that predict it, and pairing of noise with data.
+"""Diffusion models: training, local sampling, laws that predict it, pairing of noise with data.
 
 Names load when first used. ``laws`` and ``schedules`` need no torch.
 """
@@ -15,20 +15,28 @@ if TYPE_CHECKING:
     from .denoiser import Denoiser, from_denoiser, from_flow, from_predictor
     from .exact import ExactSet
     from .generator import as_generator
+    from .objectives import DDPM, EDM, Flow, Objective
     from .pairing import Pairing, pairing
     from .sampling import LocalSamples, SamplingInterrupted, local_sample
     from .schedules import alphas_cumprod, noise_levels
+    from .training import FitResult, fit
 
 _HOMES = {
     "Calibration": "calibration",
+    "DDPM": "objectives",
     "Denoiser": "denoiser",
+    "EDM": "objectives",
     "ExactSet": "exact",
+    "FitResult": "training",
+    "Flow": "objectives",
     "LocalSamples": "sampling",
+    "Objective": "objectives",
     "Pairing": "pairing",
     "SamplingInterrupted": "sampling",
     "alphas_cumprod": "schedules",
     "as_generator": "generator",
     "calibrate": "calibration",
+    "fit": "training",
     "from_denoiser": "denoiser",
     "from_flow": "denoiser",
     "from_predictor": "denoiser",
@@ -38,15 +46,21 @@ _HOMES = {
 }
 
 __all__ = [
+    "DDPM",
+    "EDM",
     "Calibration",
     "Denoiser",
     "ExactSet",
+    "FitResult",
+    "Flow",
     "LocalSamples",
+    "Objective",
     "Pairing",
     "SamplingInterrupted",
     "alphas_cumprod",
     "as_generator",
     "calibrate",
+    "fit",
     "from_denoiser",
     "from_flow",
     "from_predictor",
@@ -57,6 +71,8 @@ __all__ = [
 ]
 
 # What cannot be imported without torch.
-_NEEDS = dict.fromkeys(("calibration", "denoiser", "generator", "sampling"), "torch")
+_NEEDS = dict.fromkeys(
+    ("calibration", "denoiser", "generator", "objectives", "sampling", "training"), "torch"
+)
 
 __getattr__, __dir__ = attach(__name__, _HOMES, submodules=("laws",), needs=_NEEDS)
