@@ -26,11 +26,10 @@ __all__ = [
     "denoiser_of",
     "digits",
     "energy_distance",
+    "environment_lines",
     "mean_and_error",
+    "write",
 ]
-    "CLIP", "SCHEDULE", "Digits", "denoiser_of", "digits", "energy_distance", "environment_lines",
-    "mean_and_error", "write",
-]  # fmt: skip
 
 SCHEDULE = alphas_cumprod("cosine", 200)
 CLIP = (-1.2, 1.2)
@@ -61,9 +60,10 @@ def denoiser_of(
 ) -> FitResult:
     torch.manual_seed(seed)
     return fit(
-        MLPDenoiser(64), data.train, steps=steps, objective=DDPM(SCHEDULE), pairing=rule,
-        held_out=data.test, log_every=max(1, steps // 5), random_state=seed, progress=False,
-        **options,
+        MLPDenoiser(data.train.shape[1:]), data.train,
+        steps=steps, objective=DDPM(SCHEDULE),
+        pairing=rule, held_out=data.test,
+        log_every=max(1, steps // 5), random_state=seed, progress=False, **options,
     )  # fmt: skip
 
 

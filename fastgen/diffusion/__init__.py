@@ -11,8 +11,11 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from . import laws
+    from .anonymization import Anonymized, anonymize
+    from .augmentation import Augmented, augment
     from .calibration import Calibration, calibrate
     from .denoiser import Denoiser, from_denoiser, from_flow, from_predictor
+    from .enhancement import Enhanced, enhance
     from .exact import ExactSet
     from .generator import as_generator
     from .objectives import DDPM, EDM, Flow, Objective
@@ -22,10 +25,13 @@ if TYPE_CHECKING:
     from .training import FitResult, fit
 
 _HOMES = {
+    "Anonymized": "anonymization",
+    "Augmented": "augmentation",
     "Calibration": "calibration",
     "DDPM": "objectives",
     "Denoiser": "denoiser",
     "EDM": "objectives",
+    "Enhanced": "enhancement",
     "ExactSet": "exact",
     "FitResult": "training",
     "Flow": "objectives",
@@ -34,8 +40,11 @@ _HOMES = {
     "Pairing": "pairing",
     "SamplingInterrupted": "sampling",
     "alphas_cumprod": "schedules",
+    "anonymize": "anonymization",
     "as_generator": "generator",
+    "augment": "augmentation",
     "calibrate": "calibration",
+    "enhance": "enhancement",
     "fit": "training",
     "from_denoiser": "denoiser",
     "from_flow": "denoiser",
@@ -48,8 +57,11 @@ _HOMES = {
 __all__ = [
     "DDPM",
     "EDM",
+    "Anonymized",
+    "Augmented",
     "Calibration",
     "Denoiser",
+    "Enhanced",
     "ExactSet",
     "FitResult",
     "Flow",
@@ -58,8 +70,11 @@ __all__ = [
     "Pairing",
     "SamplingInterrupted",
     "alphas_cumprod",
+    "anonymize",
     "as_generator",
+    "augment",
     "calibrate",
+    "enhance",
     "fit",
     "from_denoiser",
     "from_flow",
@@ -70,9 +85,8 @@ __all__ = [
     "pairing",
 ]
 
-# What cannot be imported without torch.
-_NEEDS = dict.fromkeys(
-    ("calibration", "denoiser", "generator", "objectives", "sampling", "training"), "torch"
-)
+# What can be imported without torch.
+_WITHOUT = ("exact", "pairing", "schedules")
+_NEEDS = dict.fromkeys(set(_HOMES.values()) - set(_WITHOUT), "torch")
 
 __getattr__, __dir__ = attach(__name__, _HOMES, submodules=("laws",), needs=_NEEDS)
