@@ -88,7 +88,7 @@ def augment(
     Luzi et al. (arXiv 2210.12100) train classifiers on such copies. Labels stay with the copies
     only if the noise level is small, which ``check`` sees to. On the digits of scikit-learn the
     copies help an SVC as much as the jitter does, not more, and a nearest neighbor less
-    (``bench/results/augmentation.md``): train on both before you believe in one.
+    (``bench/results/local_sampling.md``): train on both before you believe in one.
 
     Parameters
     ----------
