@@ -111,7 +111,7 @@ class Denoiser:
         sigma = torch.as_tensor(sigma, dtype=torch.float64, device="cpu").expand(len(y))
         found = self._call(y, sigma, **kwargs)
         if not isinstance(found, Tensor):
-            found = _output(found)
+            found = output_of(found)
         if found.shape != y.shape:
             raise ValueError(
                 f"the model returned shape {tuple(found.shape)} for images of shape "
@@ -214,9 +214,9 @@ def from_predictor(
         above = np.minimum(above, len(logs) - 1)
         below = np.maximum(above - 1, 0)
         steps = np.where(at - logs[below] < logs[above] - at, below, above)
-        noise = _shaped(sigma, y)
+        noise = shaped(sigma, y)
         kept = 1 / torch.sqrt(1 + noise**2)
-        told = _output(model(y * kept, torch.as_tensor(steps, device=y.device), **kwargs))
+        told = output_of(model(y * kept, torch.as_tensor(steps, device=y.device), **kwargs))
         if prediction == "sample":
             return told
         if prediction == "epsilon":
@@ -259,7 +259,7 @@ def from_denoiser(
     """
 
     def call(y: Tensor, sigma: Tensor, **kwargs: Any) -> Tensor:
-        return _output(model(y, sigma.to(y), **kwargs))
+        return output_of(model(y, sigma.to(y), **kwargs))
 
     return Denoiser(
         call, sigma_max=sigma_max, span=span, network=_network(model), variance_preserving=False
@@ -292,9 +292,9 @@ def from_flow(model: Any, *, span: tuple[float, float] | None = (-1.0, 1.0)) -> 
 
     def call(y: Tensor, sigma: Tensor, **kwargs: Any) -> Tensor:
         time = sigma / (1 + sigma)
-        share = _shaped(time, y)
+        share = shaped(time, y)
         z = (1 - share) * y
-        return z - share * _output(model(z, time.to(y), **kwargs))
+        return z - share * output_of(model(z, time.to(y), **kwargs))
 
     largest = _FLOW_END / (1 - _FLOW_END)
     return Denoiser(
@@ -426,12 +426,37 @@ def _checked_span(span: Any) -> tuple[float, float] | None:
     return low, high
 
 
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    """Return one number for each sample, to be multiplied with samples."""
+def shaped(values: Tensor, like: Tensor) -> Tensor:
+    """Return one number for each sample, to be multiplied with samples.
+
+    Parameters
+    ----------
+    values : tensor (B,)
+    like : tensor (B, ...)
+
+    Returns
+    -------
+    tensor (B, 1, ...)
+    """
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _output(value: Any) -> Tensor:
+def output_of(value: Any) -> Tensor:
+    """Return the tensor in what a network returned.
+
+    Parameters
+    ----------
+    value : tensor, tuple that begins with one, or object that holds one in ``sample``
+
+    Returns
+    -------
+    tensor
+
+    Raises
+    ------
+    TypeError
+        If there is none.
+    """
     found = getattr(value, "sample", value)
     if isinstance(found, tuple) and found:
         found = found[0]

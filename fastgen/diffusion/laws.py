@@ -221,22 +221,23 @@ def intrinsic_dimension(sigma: Any, squared_distances: Any) -> float:
 
 
 def linear_denoiser_error(
-    variances: Any, sigma: float, n: int, *, frozen: bool = False, width: int | None = None
-) -> float:
+    variances: Any, sigma: float, n: Any, *, frozen: float = 0.0, width: Any = None
+) -> Any:
     """Return the expected test error of a linear predictor of the noise, per dimension.
 
-    The predictor minimizes ``||e - W x_t||^2`` over n samples of a centered Gaussian, either in
-    expectation over fresh noise or with one frozen noise per sample, of least norm where it is not
-    unique. It sees the ``width`` leading principal coordinates of the noisy data.
+    The predictor minimizes ``||e - W x_t||^2`` over n samples of a centered Gaussian: in
+    expectation over fresh noise, with one frozen noise per sample, of least norm where it is not
+    unique, or a weighted sum of the two. It sees the ``width`` leading principal coordinates of the
+    noisy data.
 
-    Frozen noise makes it ordinary least squares: for ``n > width + 1`` the error is exactly
+    Frozen noise alone makes it ordinary least squares: for ``n > width + 1`` the error is exactly
     ``(n - 1) / (n - width - 1)`` times that of the best predictor, it is infinite about
-    ``n = width``, and falls again beyond. Below, the value is the deterministic equivalent of the
-    random matrix (Bach, arXiv 2303.01372), and for fresh noise that with its first correction for
-    real numbers: within 2 % of the expectation at d = 32, and nearer for larger sizes. For frozen
-    noise and n from 0.6 to 1 times ``width`` it is too low by 5 % and more. That the frozen pairs
-    are those of the pseudo-supervised training of Luzi's thesis (Rice, 2024) is our reading: its
-    text does not settle it.
+    ``n = width``, and falls again beyond. All else are deterministic equivalents of the random
+    matrices (Bach, arXiv 2303.01372) with corrections for finite sizes: for frozen noise those that
+    are exact for equal variances, for fresh noise the first one for real numbers, and the same in
+    proportion for sums of both. They are within 2 % of the expectation at d = 32, and nearer for
+    larger sizes. That the frozen pairs are those of the pseudo-supervised training of Luzi's thesis
+    (Rice, 2024) is our reading: its text does not settle it.
 
     Parameters
     ----------
@@ -244,18 +245,19 @@ def linear_denoiser_error(
         Variances of the data along its principal directions.
     sigma : float
         Noise level; positive.
-    n : int
+    n : int or array of int
         Training samples.
-    frozen : bool, default False
-        One noise per sample for the whole training instead of fresh noise.
-    width : int, optional
-        Coordinates seen, at most d; all of them if not given.
+    frozen : float, default 0.0
+        Share of the loss that is on one noise per sample, kept for the whole training, rather than
+        on fresh noise; True is 1.
+    width : int or array of int, optional
+        Coordinates seen, at most d; all of them if not given. Broadcast with ``n``.
 
     Returns
     -------
-    float
-        ``E ||e - W x_t||^2 / d`` for a new sample; infinite for frozen noise with n within one of
-        ``width``.
+    float or float64 array
+        ``E ||e - W x_t||^2 / d`` for a new sample; infinite for frozen noise alone with n within
+        one of ``width``.
 
     Raises
     ------
@@ -266,22 +268,38 @@ def linear_denoiser_error(
     --------
     >>> import numpy as np
     >>> from fastgen.diffusion import laws
-    >>> v = np.ones(20)
-    >>> [round(laws.linear_denoiser_error(v, 1.0, n, frozen=True), 3) for n in (10, 20, 40)]
-    [1.25, inf, 1.026]
+    >>> laws.linear_denoiser_error(np.ones(20), 1.0, [10, 20, 40], frozen=1).round(3)
+    array([1.306,   inf, 1.026])
+    >>> laws.linear_denoiser_error(np.ones(20), 1.0, [10, 20, 40], frozen=0.1).round(3)
+    array([0.802, 0.667, 0.58 ])
     """
     v = np.sort(_levels(variances, "variances").reshape(-1))[::-1]
     sigma = _validate.number(sigma, "sigma")
     if sigma == 0 or not v.size:
         raise ValueError("sigma must be positive, and variances hold at least one number")
-    n = _validate.integer(n, "n")
-    seen = len(v) if width is None else _validate.integer(width, "width")
-    if seen > len(v):
-        raise ValueError(f"width must be at most the {len(v)} variances, got {width}")
-    unseen, v = len(v) - seen, v[:seen]
-    if frozen:
-        return _frozen_error(v, sigma, n, unseen) / (seen + unseen)
-    return (_fresh_error(v, sigma, n) + unseen) / (seen + unseen)
+    share = float(frozen) if isinstance(frozen, bool) else _validate.number(frozen, "frozen")
+    if share > 1:
+        raise ValueError(f"frozen must lie in [0, 1], got {frozen}")
+    counts, widths = np.broadcast_arrays(n, len(v) if width is None else width)
+    found = np.empty(counts.shape)
+    for at in np.ndindex(counts.shape):
+        count = _validate.integer(counts[at], "n")
+        seen = _validate.integer(widths[at], "width")
+        if seen > len(v):
+            raise ValueError(f"width must be at most the {len(v)} variances, got {seen}")
+        found[at] = _denoiser_error(v[:seen], sigma, count, share, len(v) - seen)
+    return found if found.ndim else float(found)
+
+
+def _denoiser_error(v: np.ndarray, sigma: float, n: int, share: float, unseen: int) -> float:
+    d = v.size + unseen
+    if share == 1:
+        return _frozen_error(v, sigma, n, unseen) / d
+    fresh = _fresh_error(v, sigma, n) + unseen
+    if share == 0:
+        return fresh / d
+    mixed, alone = (_mixed_error(v, sigma, n, part, unseen) for part in (share, 0.0))
+    return mixed * fresh / alone / d
 
 
 def _frozen_error(v: np.ndarray, sigma: float, n: int, unseen: int) -> float:
@@ -297,7 +315,11 @@ def _frozen_error(v: np.ndarray, sigma: float, n: int, unseen: int) -> float:
     share = features / (features + kappa)
     # each output e_j depends on its own coordinate with the slope sigma / features
     bias = float((sigma**2 / features * (1 - share) ** 2).sum())
-    return (best + bias) / (1 - float((share**2).sum()) / n)
+    # least squares of n samples on so many equal features is known exactly
+    alike = n**2 / float((share**2).sum())
+    if alike <= n + 1:
+        return np.inf
+    return best * (alike - 1) / (alike - n - 1) + bias / (1 - n / alike)
 
 
 def _fresh_error(v: np.ndarray, sigma: float, n: int) -> float:
@@ -308,6 +330,38 @@ def _fresh_error(v: np.ndarray, sigma: float, n: int) -> float:
     higher, lower = (_mean_inverse(v, n, ridge + gap) for gap in (step, -step))
     squared = (lower - higher) / (2 * step)  # E diag Q^2, since dQ = -Q^2 d(ridge)
     return float((1 - 2 * ridge * inverse + (ridge * v + ridge**2) * squared).sum())
+
+
+def _mixed_error(v: np.ndarray, sigma: float, n: int, share: float, unseen: int) -> float:
+    """Sum of the errors of all outputs, of a loss of which a share is on frozen noise.
+
+    With ``u = x`` and ``w = sigma e`` of a sample, the matrix of the problem is the mean of
+    ``[u w] C [u w]^T`` plus a ridge. Both are independent Gaussians, so that its inverse Q is that
+    of the means with C replaced by a diagonal, found from Q itself. ``W = N Q`` minimizes a
+    quadratic function whose least value has the test error as its derivative.
+    """
+    b = sigma**2
+    ridge = (1 - share) * b
+    c = np.array([[1.0, share], [share, share]])
+
+    def solved(extra: float) -> tuple[float, np.ndarray]:
+        t = c.copy()
+        while True:
+            q = 1 / (ridge + extra * (v + b) + t[0, 0] * v + t[1, 1] * b)
+            sizes = np.diag([float((v * q).sum()), float((b * q).sum())]) / n
+            new = c @ np.linalg.inv(np.eye(2) + sizes @ c)
+            if np.abs(new - t).max() < 1e-14:
+                return float(new[1, 1]), q
+            t = (t + new) / 2
+
+    def gained(extra: float) -> float:
+        t, q = solved(extra)
+        return (ridge + t * b) ** 2 / b * float(q.sum()) + (v.size + unseen) * (share - t)
+
+    t, q = solved(0.0)
+    step = 1e-4
+    slope = (gained(-step) - gained(step)) / (2 * step)
+    return v.size + unseen - 2 * (ridge + t * b) * float(q.sum()) + slope
 
 
 def _mean_inverse(v: np.ndarray, n: int, ridge: float) -> np.ndarray:

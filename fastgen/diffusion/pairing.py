@@ -106,8 +106,9 @@ class Pairing:
 
     def _fixed(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         out = np.empty((len(rows), *shape), np.float32)
+        entropy = self._entropy()
         for noise, row in zip(out, rows, strict=True):
-            rng = np.random.default_rng([*self._entropy(), 1, int(row)])
+            rng = np.random.default_rng([*entropy, 1, int(row)])
             noise[...] = rng.standard_normal(shape, dtype=np.float32)
         return out
 

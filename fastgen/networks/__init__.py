@@ -12,6 +12,7 @@ from .._lazy import attach
 if TYPE_CHECKING:
     from .biggan import BigGANDiscriminator, BigGANGenerator
     from .dcgan import DCGANDiscriminator, DCGANGenerator
+    from .denoisers import MLPDenoiser, UNetDenoiser
     from .mixture_norm import MixtureNorm1d, MixtureNorm2d, convert_batchnorm
     from .mlp import MLPDiscriminator, MLPGenerator
     from .r3 import R3Discriminator, R3Generator
@@ -23,12 +24,14 @@ _HOMES = {
     "BigGANGenerator": "biggan",
     "DCGANDiscriminator": "dcgan",
     "DCGANGenerator": "dcgan",
+    "MLPDenoiser": "denoisers",
     "MLPDiscriminator": "mlp",
     "MLPGenerator": "mlp",
     "R3Discriminator": "r3",
     "R3Generator": "r3",
     "ResNetDiscriminator": "resnet",
     "ResNetGenerator": "resnet",
+    "UNetDenoiser": "denoisers",
     "MixtureNorm1d": "mixture_norm",
     "MixtureNorm2d": "mixture_norm",
     "convert_batchnorm": "mixture_norm",
@@ -41,6 +44,7 @@ __all__ = [
     "BigGANGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "MLPDenoiser",
     "MLPDiscriminator",
     "MLPGenerator",
     "MixtureNorm1d",
@@ -49,6 +53,7 @@ __all__ = [
     "R3Generator",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "UNetDenoiser",
     "convert_batchnorm",
     "read_weights",
     "write_weights",

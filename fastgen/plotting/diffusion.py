@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-__all__ = ["calibration_figure", "local_figure"]
+__all__ = ["calibration_figure", "local_figure", "training_figure"]
 
 
 def calibration_figure(
@@ -57,6 +57,52 @@ def calibration_figure(
         style.draw_legend(axes)
     axes.set_xscale("log")
     style.name_axes(axes, "noise level", "RMS distance per entry")
+    style.frame(axes)
+    return figure
+
+
+def training_figure(steps: ArrayLike, errors: ArrayLike, levels: ArrayLike) -> Figure:
+    """Draw held-out errors of denoising over the steps of a training, a curve for each level.
+
+    Parameters
+    ----------
+    steps : array (r,)
+    errors : array (r, m)
+        Mean squared errors per entry.
+    levels : array (m,)
+        Noise levels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or there is nothing to draw.
+
+    Examples
+    --------
+    >>> from fastgen.plotting.diffusion import training_figure
+    >>> len(training_figure([1, 2], [[0.5, 0.9], [0.2, 0.7]], [0.1, 1.0]).axes[0].lines)
+    2
+    """
+    x, y = np.asarray(steps, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    sigma = np.asarray(levels, dtype=np.float64)
+    if not x.size or y.shape != (x.size, sigma.size):
+        raise ValueError(
+            f"errors must have shape (steps, levels), got {y.shape} for {x.size} steps and "
+            f"{sigma.size} levels"
+        )
+    from matplotlib import colormaps
+
+    figure, axes = style.single_panel(None, 3.4, 2.5)
+    colors = colormaps["viridis"](np.linspace(0, 0.9, sigma.size))
+    for level, error, color in zip(sigma, y.T, colors, strict=True):
+        style.draw_curve(axes, x, error, color=color, label=f"{level:.3g}")
+    axes.set_yscale("log")
+    style.name_axes(axes, "steps", "held-out error")
+    style.draw_legend(axes)
     style.frame(axes)
     return figure
 

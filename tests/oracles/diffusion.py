@@ -56,16 +56,24 @@ def transitions(points, sigma, rng, n=40_000):
     return np.array(rows)
 
 
-def denoiser_trial(lam, sigma, n, rng, frozen):
-    """Test error per dimension of a linear noise predictor fitted to n samples, once."""
+def denoiser_trial(lam, sigma, n, rng, frozen, width=None):
+    """Test error per dimension of a linear noise predictor fitted to n samples, once.
+
+    ``frozen`` is the share of the loss on one noise per sample; 1 takes the least norm.
+    """
     d = len(lam)
+    width = width or d
     kept = 1 / (1 + sigma**2)
     x = np.sqrt(lam)[:, None] * rng.standard_normal((d, n))
     noise = np.sqrt(1 - kept)
-    if frozen:
-        e = rng.standard_normal((d, n))
-        w = e @ np.linalg.pinv(np.sqrt(kept) * x + noise * e)
+    e = rng.standard_normal((d, n))
+    noisy = (np.sqrt(kept) * x + noise * e)[:width]
+    if frozen == 1:
+        w = e @ np.linalg.pinv(noisy)
     else:
-        w = noise * np.linalg.inv(kept * x @ x.T / n + (1 - kept) * np.eye(d))
+        fresh = kept * x[:width] @ x[:width].T / n + (1 - kept) * np.eye(width)
+        goal = (1 - frozen) * noise * np.eye(d, width) + frozen * e @ noisy.T / n
+        w = goal @ np.linalg.inv((1 - frozen) * fresh + frozen * noisy @ noisy.T / n)
+    w = np.hstack([w, np.zeros((d, d - width))])
     total = np.diag(kept * lam + 1 - kept)
     return np.trace(np.eye(d) - 2 * noise * w + w @ total @ w.T) / d
