@@ -72,7 +72,7 @@ PACKAGES = {
     "networks": "Layers and networks",
     "gan": "Training of GANs",
     "diffusion": "Diffusion models",
-    # "report": "Pages",
+    "report": "Pages",
     "plotting": "Figures",
 }
 

@@ -152,6 +152,21 @@ class ImageFolder:
                 row[:] = image
             yield batch
 
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the images of the given numbers, (b, channels, height, width) in [0, 1].
+
+        Images of several sizes or numbers of channels are refused as `batches` refuses them.
+        """
+        paths = [self.paths[row] for row in rows]
+        images = [self._read(path) for path in paths]
+        for path, image in zip(paths, images, strict=True):
+            if image.shape != images[0].shape:
+                raise ValueError(
+                    f"images must have one size and number of channels: {paths[0]} is "
+                    f"{_size(images[0])}, {path} is {_size(image)}; {_remedy(images[0], image)}"
+                )
+        return np.stack(images) if images else np.empty((0, 1, 1, 1))
+
     def _read(self, path: pathlib.Path) -> np.ndarray:
         from PIL import Image, ImageOps
 
@@ -250,6 +265,11 @@ class ImageArray:
         """
         for start in range(0, len(self._images), size):
             yield np.stack([self._read(image) for image in self._images[start : start + size]])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the images of the given numbers, (b, channels, height, width) in [0, 1]."""
+        images = [self._read(self._images[row]) for row in rows]
+        return np.stack(images) if images else np.empty((0, 1, 1, 1))
 
     def _read(self, image: np.ndarray) -> np.ndarray:
         from PIL import Image

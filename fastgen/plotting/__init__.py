@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
+    from .components import component_figure
     from .densities import density_figure
     from .evaluation import evaluation_figure, extrapolation_figure
     from .manifold import manifold_figure, ratio_figure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "SUFFIXES": "style",
+    "component_figure": "components",
     "density_figure": "densities",
     "extrapolation_figure": "evaluation",
     "manifold_figure": "manifold",
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "SUFFIXES",
+    "component_figure",
     "density_figure",
     "evaluation_figure",
     "extrapolation_figure",
