@@ -11,6 +11,7 @@ from .._version import __version__
 from .cluster import cluster
 from .compile import compile_kernels
 from .errors import reported
+from .evaluate import evaluate
 from .fid import fid
 from .goof import goof
 from .local_sample import local_sample
@@ -63,6 +64,7 @@ def info(
 # One line each in the list of commands: longer ones are cut there.
 app.command(cls=SweepCommand, short_help="Sweep the latent dimension of linear generators.")(sweep)
 app.command(short_help="Cluster the rows of a table.")(cluster)
+app.command(short_help="Compare generated with real samples by every metric.")(evaluate)
 app.command(short_help="Frechet distance (FID) between two sets of features.")(fid)
 app.command(short_help="Distance between Gaussian mixtures of two sets (WaM).")(wam)
 app.command(short_help="Distance from images to what a generator can produce.")(goof)

@@ -1,4 +1,4 @@
-"""FID and WaM as torchmetrics classes: update, compute, reset, synchronised across processes.
+"""FID, WaM, KID and CMMD as torchmetrics classes: update, compute, reset, synced across processes.
 
 Needs torchmetrics: ``pip install "fastgen[torchmetrics]"``.
 """
@@ -15,6 +15,7 @@ import torch
 from .. import _validate
 from .features import ModuleFeatures
 from .fid_wam import WaMResult, fid, wam
+from .kernel_distances import KernelDistance, cmmd, kid
 from .statistics import FeatureStatistics
 
 try:
@@ -26,7 +27,7 @@ except ImportError as error:
         'fastgen.metrics.torchmetrics needs torchmetrics: pip install "fastgen[torchmetrics]"'
     ) from error
 
-__all__ = ["FID", "WaM"]
+__all__ = ["CMMD", "FID", "KID", "WaM"]
 
 
 class _Network(ModuleFeatures):
@@ -44,7 +45,7 @@ class _Network(ModuleFeatures):
 
 
 class _TwoSets(Metric):
-    """What both metrics share: the extractor, the checks, real features that may stay."""
+    """What all metrics share: the extractor, the checks, real features that may stay."""
 
     is_differentiable = False
     higher_is_better = False
@@ -228,7 +229,41 @@ def _merged(states: torch.Tensor) -> torch.Tensor:
     return torch.cat((total[None], mean, scatter))
 
 
-class WaM(_TwoSets):
+class _KeptSets(_TwoSets):
+    """Keeps all features, and gathers those of all processes for ``compute``."""
+
+    def __init__(
+        self, feature: Callable[[Any], Any] | None, reset_real_features: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(feature, reset_real_features, **kwargs)
+        self.add_state("real_features", [], dist_reduce_fx="cat")
+        self.add_state("fake_features", [], dist_reduce_fx="cat")
+
+    real_features: list[torch.Tensor]
+    fake_features: list[torch.Tensor]
+
+    @property
+    def _real(self) -> list[torch.Tensor]:
+        return list(self.real_features)
+
+    @_real.setter
+    def _real(self, value: list[torch.Tensor]) -> None:
+        self.real_features = value
+
+    def update(self, imgs: Any, real: bool) -> None:
+        """Add a batch; parameters and errors are those of `FID.update`, for any d."""
+        (self.real_features if real else self.fake_features).append(self._extract(imgs))
+
+    def _sets(self) -> list[np.ndarray]:
+        sets = []
+        for state, name in ((self.real_features, "real"), (self.fake_features, "generated")):
+            if isinstance(state, list) and not state:
+                raise ValueError(f"no {name} samples; call update with real={name == 'real'} first")
+            sets.append(dim_zero_cat(state).cpu().numpy())
+        return sets
+
+
+class WaM(_KeptSets):
     """Squared Wasserstein-type distance between Gaussian mixtures of real and generated features.
 
     All features are kept until ``compute``, which gathers those of all processes and runs
@@ -274,24 +309,7 @@ class WaM(_TwoSets):
     ) -> None:
         super().__init__(feature, reset_real_features, **kwargs)
         self.options = {"random_state": 0, **(options or {})}
-        self.add_state("real_features", [], dist_reduce_fx="cat")
-        self.add_state("fake_features", [], dist_reduce_fx="cat")
         self.result_: WaMResult | None = None
-
-    real_features: list[torch.Tensor]
-    fake_features: list[torch.Tensor]
-
-    @property
-    def _real(self) -> list[torch.Tensor]:
-        return list(self.real_features)
-
-    @_real.setter
-    def _real(self, value: list[torch.Tensor]) -> None:
-        self.real_features = value
-
-    def update(self, imgs: Any, real: bool) -> None:
-        """Add a batch; parameters and errors are those of `FID.update`, for any d."""
-        (self.real_features if real else self.fake_features).append(self._extract(imgs))
 
     def compute(self) -> torch.Tensor:
         """Return ``WaM**2``; the rest is in ``result_``.
@@ -306,10 +324,148 @@ class WaM(_TwoSets):
         ValueError
             Without real or generated samples, or as `fastgen.metrics.wam`.
         """
-        sets = []
-        for state, name in ((self.real_features, "real"), (self.fake_features, "generated")):
-            if isinstance(state, list) and not state:
-                raise ValueError(f"no {name} samples; call update with real={name == 'real'} first")
-            sets.append(dim_zero_cat(state).cpu().numpy())
-        self.result_ = wam(*sets, **self.options)
+        self.result_ = wam(*self._sets(), **self.options)
         return torch.tensor(self.result_.wam2, dtype=torch.float64, device=self.device)
+
+
+class KID(_KeptSets):
+    """Kernel inception distance from all pairs: the value of `fastgen.metrics.kid`.
+
+    Sums over pairs of samples do not merge: all features are kept until ``compute``, which gathers
+    those of all processes.
+
+    Parameters
+    ----------
+    feature : callable, optional
+        As for `FID`.
+    reset_real_features : bool, default True
+        False keeps the real features in ``reset``.
+    options : dict, optional
+        Arguments of `fastgen.metrics.kid`; ``random_state`` is 0 if not given.
+    **kwargs
+        Further arguments of `torchmetrics.Metric`.
+
+    Attributes
+    ----------
+    result_ : KernelDistance
+        What the last ``compute`` found: standard error and noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.metrics.torchmetrics import KID
+    >>> metric = KID()
+    >>> metric.update(torch.zeros(3, 2), real=True)
+    >>> metric.update(torch.tensor([[2.0, 2.0]] * 3), real=False)
+    >>> metric.compute()
+    tensor(124., dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        feature: Callable[[Any], Any] | None = None,
+        *,
+        reset_real_features: bool = True,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature, reset_real_features, **kwargs)
+        self.options = {"random_state": 0, **(options or {})}
+        self.result_: KernelDistance | None = None
+
+    def compute(self) -> torch.Tensor:
+        """Return the squared MMD; the rest is in ``result_``.
+
+        Returns
+        -------
+        Tensor ()
+            Float64.
+
+        Raises
+        ------
+        ValueError
+            Without real or generated samples, or as `fastgen.metrics.kid`.
+        """
+        self.result_ = kid(*self._sets(), **self.options)
+        return torch.tensor(self.result_.value, dtype=torch.float64, device=self.device)
+
+
+class CMMD(_KeptSets):
+    """Squared MMD of a Gaussian kernel: the value of `fastgen.metrics.cmmd`.
+
+    All features are kept until ``compute``, as by `KID`.
+
+    Parameters
+    ----------
+    feature : callable, optional
+        As for `FID`.
+    reset_real_features : bool, default True
+        False keeps the real features in ``reset``.
+    options : dict, optional
+        Arguments of `fastgen.metrics.cmmd`.
+    **kwargs
+        Further arguments of `torchmetrics.Metric`.
+
+    Attributes
+    ----------
+    result_ : KernelDistance
+        What the last ``compute`` found: standard error and noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastgen.metrics.torchmetrics import CMMD
+    >>> metric = CMMD(options={"sigma": 1.0})
+    >>> metric.update(torch.zeros(3, 2), real=True)
+    >>> metric.update(torch.tensor([[9.0, 9.0]] * 3), real=False)
+    >>> metric.compute()
+    tensor(2., dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        feature: Callable[[Any], Any] | None = None,
+        *,
+        reset_real_features: bool = True,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature, reset_real_features, **kwargs)
+        self.options = options or {}
+        self.result_: KernelDistance | None = None
+
+    def compute(self) -> torch.Tensor:
+        """Return the squared MMD; the rest is in ``result_``.
+
+        Returns
+        -------
+        Tensor ()
+            Float64.
+
+        Raises
+        ------
+        ValueError
+            Without real or generated samples, or as `fastgen.metrics.cmmd`.
+        """
+        self.result_ = cmmd(*self._sets(), **self.options)
+        return torch.tensor(self.result_.value, dtype=torch.float64, device=self.device)
+
+
+# Metrics whose sums do not merge, and what is to be called instead.
+_REFUSED = {
+    **dict.fromkeys(("Precision", "Recall", "Density", "Coverage", "Manifold"), "manifold"),
+    **dict.fromkeys(("Memorization", "AuthPct", "Authenticity", "CT"), "memorization"),
+    "SlicedWasserstein": "sliced_wasserstein",
+    "MIND": "sliced_wasserstein",
+    "FLD": "fld",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _REFUSED:
+        raise AttributeError(
+            f"there is no torchmetrics class {name}: it needs the neighbors or the order of all "
+            "samples, of which no state of parts can be merged; gather the features of all "
+            f"processes and call fastgen.metrics.{_REFUSED[name]}, or fastgen.metrics.evaluate"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,8 +45,8 @@ SEEN = {
     },
     "copies": {
         "authenticity": "copies", "copying_z": "copies", "near_copies": "copies",
-        "fld": "laws differ", "fld_gap": "overfit", "fid": "not laws differ", "kid": "not laws differ",
-        "precision": "as new",
+        "fld": "laws differ", "fld_gap": "overfit",
+        "fid": "not laws differ", "kid": "not laws differ", "precision": "as new",
     },
     "dropped": {
         **dict.fromkeys(("fid", "wam", "kid", "cmmd", "sliced_w2", "fld"), "laws differ"),

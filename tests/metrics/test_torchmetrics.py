@@ -15,7 +15,8 @@ pytest.importorskip("torchmetrics")
 
 from fastgen.metrics import torchmetrics as module
 from fastgen.metrics.fid_wam import fid, wam
-from fastgen.metrics.torchmetrics import FID, WaM
+from fastgen.metrics.kernel_distances import cmmd, kid
+from fastgen.metrics.torchmetrics import CMMD, FID, KID, WaM
 
 OPTIONS = {"n_components": 2, "random_state": 0}
 
@@ -51,7 +52,37 @@ def test_wam_is_the_function():
     assert metric.result_.floor == expected.floor
 
 
-@pytest.mark.parametrize("make", [lambda **k: FID(3, **k), lambda **k: WaM(options=OPTIONS, **k)])
+@pytest.mark.parametrize(
+    ("make", "function"),
+    [
+        (lambda: KID(), kid),
+        (lambda: CMMD(options={"sigma": 3.0}), lambda X, Y: cmmd(X, Y, sigma=3.0)),
+    ],
+)
+def test_kernel_distances_are_the_functions(make, function):
+    X, Y = sets()
+    metric = fed(make(), X, Y, 7, 100)
+    assert float(metric.compute()) == pytest.approx(function(X, Y).value, rel=1e-12)
+    assert metric.result_.standard_error == function(X, Y).standard_error
+
+
+@pytest.mark.parametrize("name", ["Recall", "AuthPct", "MIND", "FLD"])
+def test_what_does_not_merge_is_refused(name):
+    with pytest.raises(AttributeError, match=f"no torchmetrics class {name}.*fastgen.metrics.eval"):
+        getattr(module, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Other'"):
+        module.Other  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **k: FID(3, **k),
+        lambda **k: WaM(options=OPTIONS, **k),
+        lambda **k: KID(**k),
+        lambda **k: CMMD(**k),
+    ],
+)
 def test_reset(make):
     X, Y = sets()
     metric = fed(make(), X, Y)
@@ -192,10 +223,10 @@ import torch.multiprocessing as multiprocessing
 def work(rank, folder, options):
     import numpy as np, torch
     import torch.distributed as dist
-    from fastgen.metrics.torchmetrics import FID, WaM
+    from fastgen.metrics.torchmetrics import FID, KID, WaM
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     X, Y = (np.load(f"{folder}/{name}.npy") for name in "XY")
-    metrics = {"fid": FID(X.shape[1]), "wam": WaM(options=options)}
+    metrics = {"fid": FID(X.shape[1]), "wam": WaM(options=options), "kid": KID()}
     # uneven shares: the second process has 70 of 200 real and 150 of 200 generated samples
     shares = (X[:130], Y[:50]) if rank == 0 else (X[130:], Y[50:])
     for metric in metrics.values():
@@ -228,4 +259,5 @@ def test_two_processes_agree_with_one(tmp_path):
     for one, n in zip(told, (130, 70), strict=True):
         assert one["fid"] == pytest.approx(fid(X, Y), rel=1e-10)
         assert one["wam"] == wam(X, Y, **OPTIONS).wam2  # rows in the order of the processes
+        assert one["kid"] == kid(X, Y).value
         assert one["n"] == n
