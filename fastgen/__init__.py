@@ -5,7 +5,7 @@
     ``SubspaceFit``, and what ``theory`` knows exactly.
 ``metrics``
     Distances between distributions: Frechet and FID, distances of Gaussian mixtures, WaM, and
-    features of images.
+    features of images; ``evaluate`` has every metric of two sets of samples at once.
 ``mixture``
     Gaussian and nonparametric mixtures, as scikit-learn's estimators.
 ``diffusion``
@@ -20,6 +20,8 @@
     Layers for torch, such as mixture normalization, and weights on disk.
 ``plotting``
     Figures of all of these.
+``report``
+    Pages of generated samples beside real ones, with every metric and the images behind them.
 
 Submodules load when first used, so that importing fastgen costs nothing and needs neither torch nor
 CuPy. The same work is done from the command line by ``fastgen``, or ``python -m fastgen``.
@@ -38,7 +40,7 @@ from typing import TYPE_CHECKING
 from ._lazy import attach
 
 if TYPE_CHECKING:
-    from . import diffusion, gan, goof, linear, metrics, mixture, modes, networks, plotting
+    from . import diffusion, gan, goof, linear, metrics, mixture, modes, networks, plotting, report
     from ._show_versions import show_versions
     from ._version import __version__
 
@@ -55,6 +57,7 @@ __all__ = [
     "modes",
     "networks",
     "plotting",
+    "report",
     "show_versions",
 ]
 
@@ -71,5 +74,6 @@ __getattr__, __dir__ = attach(
         "modes",
         "networks",
         "plotting",
+        "report",
     ),
 )

@@ -15,6 +15,7 @@ from .evaluate import evaluate
 from .fid import fid
 from .goof import goof
 from .local_sample import local_sample
+from .report import report
 from .sweep import SweepCommand, sweep
 from .train import train
 from .wam import wam
@@ -71,5 +72,6 @@ app.command(short_help="Distance from images to what a generator can produce.")(
 app.command("compile", short_help="Prepare the kernels ahead of the first computation.")(
     compile_kernels
 )
+app.command(short_help="Make a page of generated samples beside real ones.")(report)
 app.command(short_help="Train a GAN as a configuration file says.")(train)
 app.command("local-sample", short_help="Sample images near given ones (diffusion).")(local_sample)

@@ -3,66 +3,37 @@
 from __future__ import annotations
 
 import operator
-import os
-import pathlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import outputs
-from .errors import reported
-from .features import (
-    AsJson,
-    Batch,
-    Components,
-    Device,
-    Features,
-    Progress,
-    Resize,
-    Weights,
-    read,
+from .comparison import (
+    Cache,
+    Generated,
+    Holdout,
+    Neighbors,
+    NoCache,
+    Real,
+    Rgb,
+    Seed,
+    Wanted,
+    extractor,
+    feature_store,
+    source,
 )
+from .errors import reported
+from .features import AsJson, Batch, Components, Device, Features, Progress, Resize, Weights
 from .grammar import names
 
 if TYPE_CHECKING:
     from ..metrics.evaluate import Evaluation
 
 FAILED = 1
-_FEATURES = ("pixels", "pca", "inception", "resnet18")
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*(\S+)\s*")
 
-Real = Annotated[
-    str,
-    typer.Argument(
-        metavar="REAL",
-        help="Training data: a folder of images, FILE.npy, FILE.npz or FILE.npz:KEY.",
-    ),
-]
-Generated = Annotated[
-    str, typer.Argument(metavar="GENERATED", help="What the generator made: the same.")
-]
-Holdout = Annotated[
-    str | None,
-    typer.Option("--holdout", help="Real data that the generator has not seen: the same."),
-]
-Wanted = Annotated[
-    str | None, typer.Option("--metrics", help="Only these, such as fid,kid,recall.")
-]
-Neighbors = Annotated[
-    int, typer.Option("--neighbors", help="The k of precision, recall, density and coverage.")
-]
-Rgb = Annotated[bool, typer.Option("--rgb", help="Convert all images to three channels.")]
-Cache = Annotated[
-    str | None,
-    typer.Option(
-        "--cache",
-        help="Folder that features of networks are kept in.  "
-        "[default: fastgen/features in $XDG_CACHE_HOME or ~/.cache]",
-    ),
-]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no features.")]
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -71,7 +42,6 @@ FailIf = Annotated[
         help='Exit with 1 if a metric is beyond a bound: "fid>30", "recall<0.5".  [repeatable]',
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")]
 Plot = Annotated[str | None, typer.Option("--plot", help="Draw to this file, .png, .pdf or .svg.")]
 
 
@@ -109,25 +79,24 @@ def evaluate(
             from .. import plotting
 
             outputs.check(plot, "--plot", plotting.SUFFIXES)
-        if cache is not None and no_cache:
-            raise ValueError("--cache and --no-cache contradict each other; leave one out")
+        store = feature_store(cache, no_cache)
         wanted = _wanted(metrics, conditions)
-        extractor = _extractor(features, pca_components, weights, batch_size, device)
-        first, second = _source(real), _source(generated)
-        held = None if holdout is None else _source(holdout)
+        extract = extractor(features, pca_components, weights, batch_size, device)
+        first, second = source(real), source(generated)
+        held = None if holdout is None else source(holdout)
         from ..metrics.evaluate import evaluate as run
 
         found = run(
             first,
             second,
             held,
-            features=extractor,
+            features=extract,
             metrics=wanted,
             n_neighbors=neighbors,
             batch_size=batch_size,
             resize=resize,
             rgb=rgb or features in ("inception", "resnet18"),
-            cache=None if no_cache else cache or _cache_folder(),
+            cache=store,
             random_state=seed,
             progress=progress,
         )
@@ -149,54 +118,6 @@ def evaluate(
         typer.echo(f"fastgen: failed: {text}", err=True)
     if failures:
         raise typer.Exit(FAILED)
-
-
-def _source(name: str) -> Any:
-    """Return a path of a folder, or the array that is named."""
-    if os.path.isdir(name):
-        return name
-    from ..metrics.statistics import FeatureStatistics
-
-    found = read(name)
-    if isinstance(found, FeatureStatistics):
-        raise ValueError(
-            f"{name} holds mu and sigma, from which the FID alone can be computed (fastgen fid); "
-            "name a folder of images or an array (n, d)"
-        )
-    return found
-
-
-def _extractor(
-    features: str | None,
-    n_components: int,
-    weights: str | None,
-    batch_size: int,
-    device: str | None,
-) -> Any:
-    from .. import _validate
-
-    if features is not None:
-        _validate.one_of(features, "--features", _FEATURES)
-    if features not in ("inception", "resnet18"):
-        for value, option in ((weights, "--weights"), (device, "--device")):
-            if value is not None:
-                raise ValueError(f"{option} belongs to --features inception or resnet18")
-    if features == "pca":
-        from ..metrics.features import PCAFeatures
-
-        return PCAFeatures(_validate.integer(n_components, "--pca-components"))
-    if features in ("inception", "resnet18"):
-        from ..metrics import features as module
-
-        build = module.inception_v3 if features == "inception" else module.resnet18
-        size = _validate.integer(batch_size, "--batch-size")
-        return build(weights, batch_size=size, device=device)
-    return features
-
-
-def _cache_folder() -> pathlib.Path:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home, "fastgen", "features")
 
 
 def _condition(text: str) -> tuple[str, str, float]:

@@ -91,9 +91,9 @@ def report(
         Real samples that the generator has not seen.
     out : path, optional
         Where the page is written, .html; whole or not at all.
-    title : str
+    title : str, default "Generated samples beside real ones"
         Headline of the page.
-    names : sequence of str
+    names : sequence of str, default ("real", "generated", "holdout")
         What the sets are called on the page, such as their folders.
     features, metrics, n_neighbors, batch_size, resize, rgb, cache, n_jobs
         As for `fastgen.metrics.evaluate`.
@@ -101,7 +101,7 @@ def report(
         Classes of the real samples: adds the report of modes.
     generator : nn.Module, callable, LinearGAN or list, optional
         The generator itself: adds GOoF, with the overfit test where there is a holdout.
-    value_range : (float, float), default (0, 1)
+    value_range : (float, float), default (0.0, 1.0)
         What the generator returns for black and white.
     search : dict, optional
         Further arguments of `fastgen.goof.nearest`, such as ``latent_dim``.

@@ -133,10 +133,12 @@ class Section:
         Parameters
         ----------
         title : str
-        images, beside : array (n, channels, height, width)
+        images : array (n, channels, height, width)
             Values in [0, 1]; 1 or 3 channels.
-        captions : sequence of str
+        captions : sequence of str, default ()
             A short text below each.
+        beside : array (n, channels, height, width), optional
+            What is shown to the right of each image.
         """
         groups = []
         for i, image in enumerate(images):
@@ -154,7 +156,7 @@ class Page:
     Parameters
     ----------
     title : str
-    facts : sequence of (str, str)
+    facts : sequence of (str, str), default ()
         What was compared, as names and values, shown under the title.
 
     Examples

@@ -13,7 +13,8 @@ import pytest
 import fastgen
 
 PACKAGES = (
-    "diffusion", "gan", "goof", "linear", "metrics", "mixture", "modes", "networks", "plotting",
+    "diffusion", "gan", "goof", "linear", "metrics", "mixture", "modes", "networks",
+    "plotting", "report",
 )  # fmt: skip
 
 WITHOUT_TORCH = """
