@@ -187,7 +187,7 @@ def require_device(what: str = 'device="cuda"') -> ModuleType:
         import cupy
     except ImportError as error:
         raise ImportError(
-            f'{what} needs CuPy: pip install "fastgen[cuda13]" (or "fastgen[cuda12]")'
+            f'{what} needs CuPy: pip install "fastgen-core[cuda13]" (or "fastgen-core[cuda12]")'
         ) from error
     if not cupy.cuda.is_available():
         raise RuntimeError(
@@ -213,7 +213,7 @@ def require_torch(what: str) -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(f'{what} needs torch: pip install "fastgen[torch]"') from error
+        raise ImportError(f'{what} needs torch: pip install "fastgen-core[torch]"') from error
     return torch
 
 

@@ -99,10 +99,10 @@ def missing(what: str, library: str) -> str:
     --------
     >>> from fastgen._lazy import missing
     >>> missing("fastgen goof", "torch")
-    'fastgen goof needs torch: pip install "fastgen[torch]"'
+    'fastgen goof needs torch: pip install "fastgen-core[torch]"'
     """
     extra = _EXTRAS.get(library)
-    wanted = library if extra is None else f"fastgen[{extra}]"
+    wanted = library if extra is None else f"fastgen-core[{extra}]"
     return f'{what} needs {library}: pip install "{wanted}"'
 
 

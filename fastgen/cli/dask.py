@@ -28,7 +28,9 @@ def cluster(address: str | None) -> Iterator[None]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ImportError('--dask needs distributed: pip install "fastgen[distributed]"') from error
+        raise ImportError(
+            '--dask needs distributed: pip install "fastgen-core[distributed]"'
+        ) from error
     import joblib
 
     try:

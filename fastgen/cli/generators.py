@@ -83,7 +83,7 @@ def _imported(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise ImportError(
-                f'{name} cannot be imported: it needs torch: pip install "fastgen[torch]"'
+                f'{name} cannot be imported: it needs torch: pip install "fastgen-core[torch]"'
             ) from error
         raise ImportError(
             f"{name} cannot be imported: {error}; name a module of the current folder or of "

@@ -1,6 +1,6 @@
 """GOoF as a torchmetrics class: update with images, compute, reset, synchronised over processes.
 
-Needs torchmetrics: ``pip install "fastgen[torchmetrics]"``.
+Needs torchmetrics: ``pip install "fastgen-core[torchmetrics]"``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ try:
     from torchmetrics.utilities.data import dim_zero_cat
 except ImportError as error:
     raise ImportError(
-        'fastgen.goof.torchmetrics needs torchmetrics: pip install "fastgen[torchmetrics]"'
+        'fastgen.goof.torchmetrics needs torchmetrics: pip install "fastgen-core[torchmetrics]"'
     ) from error
 
 __all__ = ["GOoF"]

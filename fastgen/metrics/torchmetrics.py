@@ -1,6 +1,6 @@
 """FID, WaM, KID and CMMD as torchmetrics classes: update, compute, reset, synced across processes.
 
-Needs torchmetrics: ``pip install "fastgen[torchmetrics]"``.
+Needs torchmetrics: ``pip install "fastgen-core[torchmetrics]"``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ try:
     from torchmetrics.utilities.exceptions import TorchMetricsUserError
 except ImportError as error:
     raise ImportError(
-        'fastgen.metrics.torchmetrics needs torchmetrics: pip install "fastgen[torchmetrics]"'
+        'fastgen.metrics.torchmetrics needs torchmetrics: pip install "fastgen-core[torchmetrics]"'
     ) from error
 
 __all__ = ["CMMD", "FID", "KID", "WaM"]

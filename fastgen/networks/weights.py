@@ -201,7 +201,9 @@ def _safetensors() -> ModuleType:
     try:
         import safetensors.torch
     except ImportError as error:
-        raise ImportError('.safetensors need safetensors: pip install "fastgen[torch]"') from error
+        raise ImportError(
+            '.safetensors need safetensors: pip install "fastgen-core[torch]"'
+        ) from error
     return safetensors.torch
 
 

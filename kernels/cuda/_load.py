@@ -94,7 +94,8 @@ def _import_cupy() -> ModuleType:
         import cupy
     except ImportError as error:
         raise ImportError(
-            'the CUDA kernels need CuPy: pip install "fastgen[cuda13]" (or "fastgen[cuda12]")'
+            'the CUDA kernels need CuPy: pip install "fastgen-core[cuda13]" (or '
+            '"fastgen-core[cuda12]")'
         ) from error
     return cupy
 

@@ -58,7 +58,11 @@ def test_warnings_are_lines(capsys):
 
 @pytest.mark.parametrize(
     ("library", "extra"),
-    [("torch", "fastgen[torch]"), ("torchmetrics", "fastgen[torchmetrics]"), ("zarr", "zarr")],
+    [
+        ("torch", "fastgen-core[torch]"),
+        ("torchmetrics", "fastgen-core[torchmetrics]"),
+        ("zarr", "zarr"),
+    ],
 )
 def test_missing_libraries_say_how_to_install_them(library, extra, capsys):
     with pytest.raises(typer.Exit) as stop, reported():

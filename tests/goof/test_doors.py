@@ -242,7 +242,7 @@ def test_linear_models_need_no_torch():
     assert float(lines[0]) == pytest.approx(held)
     assert float(lines[1]) == planted(gan, 8, domain=Sphere(2.0), random_state=0).recovered == 1
     assert float(lines[2]) == pytest.approx(score(gan, data, random_state=0).goof)
-    assert all('pip install "fastgen[torch]"' in line for line in lines[3:5])
+    assert all('pip install "fastgen-core[torch]"' in line for line in lines[3:5])
     assert len(lines) == 6
 
 

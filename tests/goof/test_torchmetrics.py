@@ -162,7 +162,7 @@ def test_without_torchmetrics():
         "except ImportError as error:\n    print(error)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "fastgen[torchmetrics]"' in told.stdout
+    assert 'pip install "fastgen-core[torchmetrics]"' in told.stdout
 
 
 # A file of its own: the processes import what they run.
