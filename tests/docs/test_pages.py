@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted(
-    path for path in DOCS.rglob("*.md") if not {"_build", "gallery", "api"} & set(path.parts)
-)
+ROOT = DOCS.parent
+PAGES = [
+    *sorted(
+        path for path in DOCS.rglob("*.md") if not {"_build", "gallery", "api"} & set(path.parts)
+    ),
+    ROOT / "README.md",
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
 
@@ -22,7 +26,7 @@ def blocks(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if blocks(page)],
-    ids=lambda page: page.relative_to(DOCS).as_posix(),
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -31,7 +35,7 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
         exec(compile(block, str(page), "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_resolve(page):
     for link in LINK.findall(page.read_text()):
         if not link.startswith(("http:", "https:", "mailto:")):
