@@ -284,7 +284,7 @@ class _Work:
     def _expected(self, kwargs: Mapping[str, Any]) -> Callable[[Tensor, float], Tensor]:
         def expected(y: Tensor, level: float) -> Tensor:
             found = self.denoiser(y, level, **kwargs)
-            if not bool(torch.isfinite(found.sum(dtype=torch.float64))):
+            if not math.isfinite(found.sum(dtype=torch.float64).item()):
                 raise ValueError(
                     f"the model returned NaN or infinity at noise level {level:.4g}; it may have "
                     "diverged in training, or need float32 instead of half precision"
