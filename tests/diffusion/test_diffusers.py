@@ -15,6 +15,7 @@ from fastgen.diffusion import (
     calibrate,
     fit,
     from_predictor,
+    laws,
     local_sample,
 )
 
@@ -38,6 +39,48 @@ SCHEDULERS = {
     "unipc": lambda: diffusers.UniPCMultistepScheduler(**BETAS),
     "pndm": lambda: diffusers.PNDMScheduler(**BETAS, skip_prk_steps=True),
 }
+
+
+STOCHASTIC = ("ddpm", "euler ancestral", "dpm-solver++ sde")
+
+
+class Gaussian(torch.nn.Module):
+    """The exact noise predictor of images whose channels have these variances."""
+
+    variances = torch.tensor([0.09, 0.02])
+    in_channels = 2
+
+    def forward(self, x, t):
+        kept = torch.as_tensor(alphas_cumprod("linear"))
+        low = t.double().floor().long()
+        share = (t.double() - low)[:, None, None, None]
+        level = ((1 - kept) / kept).sqrt()
+        after = level[(low + 1).clamp(max=999)][:, None, None, None]
+        sigma = (1 - share) * level[low][:, None, None, None] + share * after
+        a = 1 / (1 + sigma**2)
+        lam = self.variances[:, None, None]
+        return ((1 - a).sqrt() * x / (a * lam + 1 - a)).to(x.dtype)
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_schedulers_own_steps_follow_the_law_of_their_family(kind):
+    """From a tenth of the steps back in 40: distances of a Gaussian, per direction."""
+    scheduler = SCHEDULERS[kind]()
+    if hasattr(scheduler.config, "clip_sample"):
+        scheduler.register_to_config(clip_sample=False)
+    x = torch.randn(40, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    x = (x * Gaussian.variances.sqrt()[:, None, None]).clamp(-1, 1)
+    options = {"scheduler": scheduler, "sampler": "scheduler", "steps": 40, "random_state": 0}
+    eta = float(kind in STOCHASTIC)
+    found = local_sample(Gaussian(), x, ratio=0.1, eta=eta, **options)
+    assert found.stochastic == (eta == 1)
+    assert 95 <= found.t <= 101
+    limit = laws.gaussian_distance([0.09, 0.02], found.sigma, eta=eta)
+    moved = ((found.samples[:, 0] - x) ** 2).mean((0, 2, 3)).numpy()
+    np.testing.assert_allclose(moved, limit, rtol=0.1)
+    # each image has its own noise, whatever the batch
+    part = local_sample(Gaussian(), x[:3], ratio=0.1, eta=eta, batch_size=2, **options)
+    torch.testing.assert_close(part.samples, found.samples[:3], rtol=1e-3, atol=1e-3)
 
 
 def unet(**options):
@@ -64,7 +107,7 @@ def test_schedulers_are_read_and_left_alone(kind):
     torch.testing.assert_close(found.samples, plain.samples, rtol=1e-4, atol=1e-4)
     assert (found.t, found.samples.shape) == (100, (3, 1, 1, 8, 8))
     assert repr(vars(scheduler)) == before
-    with pytest.raises(ValueError, match="disagree.*from_config"):
+    with pytest.raises(ValueError, match=r"disagree.*from_config"):
         local_sample(network, images(), scheduler=scheduler, ratio=0.1,
                      alphas_cumprod=alphas_cumprod("scaled_linear"))  # fmt: skip
 
