@@ -70,6 +70,14 @@ Resize = Annotated[
     int | None, typer.Option("--resize", help="Resize images to squares of this many pixels.")
 ]
 Rgb = Annotated[bool, typer.Option("--rgb", help="Read gray images as three channels.")]
+Clip = Annotated[
+    float | None,
+    typer.Option(
+        "--clip",
+        help="Clip what the model expects behind the noise to this distance from 0 at every step, "
+        "such as 1 for pixels in [-1, 1].  [default: no clipping]",
+    ),
+]
 Batch = Annotated[int, typer.Option("--batch-size", help="Samples that are made together.")]
 Seed = Annotated[
     int | None,
@@ -98,6 +106,7 @@ def local_sample(
     schedule: Schedule = "linear",
     training_steps: TrainingSteps = 1000,
     prediction: Prediction = "epsilon",
+    clip: Clip = None,
     resize: Resize = None,
     rgb: Rgb = False,
     batch_size: Batch = 64,
@@ -120,6 +129,8 @@ def local_sample(
 
         if (ratio is None) + (sigma is None) + (rms is None) != 2:
             raise ValueError("give exactly one of --ratio, --sigma and --rms")
+        if clip is not None and not clip > 0:
+            raise ValueError(f"--clip must be positive, got {clip:g}")
         if plot is not None:
             outputs.check(plot, "--plot", plotting.SUFFIXES)
         _check_folder(out, images)
@@ -127,6 +138,7 @@ def local_sample(
         x = np.concatenate([2 * part.astype(np.float32) - 1 for part in folder.batches(256)])
         network = generators.load(model, weights)
         options: dict[str, Any] = {"batch_size": batch_size, "progress": progress and None}
+        options["clip"] = None if clip is None else (-clip, clip)
         if not isinstance(network, Denoiser):
             kept = alphas_cumprod(schedule, training_steps)
             options.update(alphas_cumprod=kept, prediction=prediction)

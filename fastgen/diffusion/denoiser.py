@@ -8,6 +8,7 @@ become one by the functions here; nothing here imports diffusers.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -110,8 +111,7 @@ class Denoiser:
         """
         sigma = torch.as_tensor(sigma, dtype=torch.float64, device="cpu").expand(len(y))
         found = self._call(y, sigma, **kwargs)
-        if not isinstance(found, Tensor):
-            found = output_of(found)
+        found = output_of(found)
         if found.shape != y.shape:
             raise ValueError(
                 f"the model returned shape {tuple(found.shape)} for images of shape "
@@ -206,21 +206,27 @@ def from_predictor(
     prediction = _ALIASES.get(prediction, prediction)
     prediction = _validate.one_of(prediction, "prediction", _PREDICTIONS)
     levels = noise_levels(np.asarray(_host(alphas_cumprod)))
-    logs = np.log(levels)
+    middles = (np.log(levels[:-1] * levels[1:]) / 2).tolist()
 
     def call(y: Tensor, sigma: Tensor, **kwargs: Any) -> Tensor:
-        at = np.log(np.maximum(sigma.numpy(), 1e-12))
-        above = np.clip(np.searchsorted(logs, at), 1, max(len(logs) - 1, 1))
-        above = np.minimum(above, len(logs) - 1)
-        below = np.maximum(above - 1, 0)
-        steps = np.where(at - logs[below] < logs[above] - at, below, above)
-        noise = shaped(sigma, y)
-        kept = 1 / torch.sqrt(1 + noise**2)
-        told = output_of(model(y * kept, torch.as_tensor(steps, device=y.device), **kwargs))
+        noise: Any
+        kept: Any
+        at_once = not sigma.stride(0)
+        if not at_once:
+            at = np.searchsorted(middles, np.log(np.maximum(sigma.numpy(), 1e-12)))
+            steps = torch.as_tensor(at, device=y.device)
+            noise = shaped(sigma, y)
+            kept = 1 / torch.sqrt(1 + noise**2)
+        else:  # one level for all, as samplers have it: numbers are faster than small tensors
+            noise = sigma[0].item()
+            at = bisect.bisect_left(middles, math.log(max(noise, 1e-12)))
+            steps = torch.full((len(y),), at, device=y.device)
+            kept = 1 / math.sqrt(1 + noise**2)
+        told = output_of(model(y * kept, steps, **kwargs))
         if prediction == "sample":
             return told
         if prediction == "epsilon":
-            return torch.addcmul(y, noise, told, value=-1)
+            return torch.sub(y, told, alpha=noise) if at_once else y - noise * told
         return kept**2 * y - noise * kept * told
 
     return Denoiser(
@@ -457,6 +463,8 @@ def output_of(value: Any) -> Tensor:
     TypeError
         If there is none.
     """
+    if isinstance(value, Tensor):
+        return value
     found = getattr(value, "sample", value)
     if isinstance(found, tuple) and found:
         found = found[0]

@@ -17,6 +17,7 @@ from .._progress import reporter
 from .._results import Result, plain
 from .denoiser import Denoiser, as_denoiser, checked_images
 from .noise import RowNoise
+from .schedulers import Scheduled
 from .steps import SAMPLERS, Strength, chain, strength_of
 
 __all__ = ["LocalSamples", "SamplingInterrupted", "local_sample"]
@@ -153,15 +154,17 @@ def local_sample(
         What `calibrate` found for this model.
     eta : float, default 1.0
         Share of fresh noise on the way back, from 1, ancestral sampling, to 0.
-    sampler : {"ddim", "heun"}
+    sampler : {"ddim", "heun", "scheduler"}
         "ddim": DDPM at ``eta=1``, DDIM or Euler's method at ``eta=0``. "heun": second order and
-        deterministic, for ``eta=0``.
+        deterministic, for ``eta=0``. "scheduler": the steps of ``scheduler`` itself, for a plain
+        network; whether noise is drawn is up to it, ``eta`` is handed to those that take it, and
+        the start is the nearest of its steps below the strength.
     steps : int, optional
         Steps of the way back. If not given all steps of the schedule are taken, or 100 for models
         without one.
     scheduler : object, optional
-        A scheduler of diffusers, of which the schedule and the prediction type are read. It is not
-        changed.
+        A scheduler of diffusers, of which the schedule and the prediction type are read, and whose
+        steps are taken if ``sampler`` says so. It is not changed.
     alphas_cumprod : array (T,), optional
         The schedule that a network was trained with. Checked against ``scheduler`` if both are
         given.
@@ -210,7 +213,9 @@ def local_sample(
     )
     n_samples = _validate.integer(n_samples, "n_samples")
     batch_size = _validate.integer(batch_size, "batch_size")
-    sampler = _validate.one_of(sampler, "sampler", tuple(SAMPLERS))
+    sampler = _validate.one_of(sampler, "sampler", (*SAMPLERS, "scheduler"))
+    if sampler == "scheduler":
+        _check_scheduler(scheduler, clip)
     eta = _validate.number(eta, "eta")
     if eta > 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
@@ -226,9 +231,17 @@ def local_sample(
         raise TypeError("encode and decode must be given together")
     strength = strength_of(denoiser, t, ratio, sigma, rms, calibration)
     levels = chain(denoiser, strength, steps)
+    own = None
+    if sampler == "scheduler" and strength.t:
+        assert denoiser.levels is not None
+        own = Scheduled(model, scheduler, denoiser.levels, strength, steps, eta)
+        strength, levels = own.strength, own.levels
     seed = _random.seed_sequence(random_state)
     children = [child.spawn(n_samples) for child in seed.spawn(len(images))]
-    work = _Work(denoiser, images, levels, eta, sampler, clip, encode, decode, model_kwargs or {})
+    work = _Work(
+        denoiser, images, levels, eta, sampler, own, clip, encode, decode, model_kwargs or {}
+    )  # fmt: skip
+    used = _Used(strength, levels, eta, sampler, own, seed)
     finished: list[Tensor] = []
     pairs = [(i, j) for i in range(len(images)) for j in range(n_samples)]
     try:
@@ -246,9 +259,16 @@ def local_sample(
         found = None
         if whole:
             made = torch.cat(finished)[: whole * n_samples]
-            found = _result(x0, images[:whole], made, strength, levels, eta, sampler, seed)
+            found = _result(x0, images[:whole], made, used)
         raise SamplingInterrupted(found) from None
-    return _result(x0, images, torch.cat(finished), strength, levels, eta, sampler, seed)
+    return _result(x0, images, torch.cat(finished), used)
+
+
+def _check_scheduler(scheduler: Any, clip: Any) -> None:
+    if scheduler is None or not hasattr(scheduler, "step"):
+        raise TypeError("sampler='scheduler' needs scheduler, and its steps: pass one of diffusers")
+    if clip is not None:
+        raise ValueError("sampler='scheduler' clips as it is configured; leave clip out")
 
 
 @dataclasses.dataclass
@@ -260,6 +280,7 @@ class _Work:
     levels: np.ndarray
     eta: float
     sampler: str
+    own: Scheduled | None
     clip: tuple[float, float] | None
     encode: Callable[[Tensor], Tensor] | None
     decode: Callable[[Tensor], Tensor] | None
@@ -277,14 +298,17 @@ class _Work:
             for name, value in self.kwargs.items()
         }
         noise = RowNoise(seeds, x)
-        y = x + self.levels[0] * noise.draw()
-        y = SAMPLERS[self.sampler](self._expected(kwargs), y, self.levels, self.eta, noise)
+        if self.own is not None:
+            y = self.own.run(x, noise.draw(), [seed.spawn(1)[0] for seed in seeds], kwargs)
+        else:
+            y = x + self.levels[0] * noise.draw()
+            y = SAMPLERS[self.sampler](self._expected(kwargs), y, self.levels, self.eta, noise)
         return y if self.decode is None else self.decode(y)
 
     def _expected(self, kwargs: Mapping[str, Any]) -> Callable[[Tensor, float], Tensor]:
         def expected(y: Tensor, level: float) -> Tensor:
             found = self.denoiser(y, level, **kwargs)
-            if not bool(torch.isfinite(found.sum(dtype=torch.float64))):
+            if not math.isfinite(found.sum(dtype=torch.float64).item()):
                 raise ValueError(
                     f"the model returned NaN or infinity at noise level {level:.4g}; it may have "
                     "diverged in training, or need float32 instead of half precision"
@@ -298,30 +322,33 @@ def _by_row(value: Any, n: int) -> bool:
     return isinstance(value, Tensor | np.ndarray) and value.ndim > 0 and len(value) == n
 
 
-def _result(
-    x0: Any,
-    images: Tensor,
-    made: Tensor,
-    strength: Strength,
-    levels: np.ndarray,
-    eta: float,
-    sampler: str,
-    seed: np.random.SeedSequence,
-) -> LocalSamples:
+@dataclasses.dataclass
+class _Used:
+    """What was used to sample."""
+
+    strength: Strength
+    levels: np.ndarray
+    eta: float
+    sampler: str
+    own: Scheduled | None
+    seed: np.random.SeedSequence
+
+
+def _result(x0: Any, images: Tensor, made: Tensor, used: _Used) -> LocalSamples:
     samples = made.reshape(len(images), -1, *made.shape[1:])
     gaps = (samples - images[:, None]).flatten(2).double()
     distances = gaps.square().mean(2).sqrt().cpu().numpy()
-    level = float(levels[0])
+    level = float(used.levels[0])
     return LocalSamples(
         samples=samples.to(x0.device) if isinstance(x0, Tensor) else samples.cpu().numpy(),
         distances=distances,
         sigma=level,
         alpha_bar=1 / (1 + level**2),
-        t=strength.t,
-        ratio=strength.ratio,
-        steps=len(levels) - 1 if math.isfinite(level) else 0,
-        sampler=sampler,
-        eta=eta,
-        stochastic=eta > 0 and level > 0,
-        seed=_random.to_text(seed.entropy),
+        t=used.strength.t,
+        ratio=used.strength.ratio,
+        steps=len(used.levels) - 1,
+        sampler=used.sampler,
+        eta=used.eta,
+        stochastic=used.own.drew if used.own is not None else used.eta > 0 and level > 0,
+        seed=_random.to_text(used.seed.entropy),
     )

@@ -123,16 +123,32 @@ def chain(denoiser: Denoiser, strength: Strength, steps: Any = None) -> np.ndarr
     if strength.sigma == 0:
         return np.zeros(1)
     if denoiser.levels is not None and strength.t is not None:
-        start = strength.t - 1
-        count = start + 1 if steps is None else min(steps, start + 1)
-        indices = np.unique(np.linspace(start, 0, count).round().astype(int))[::-1]
-        return np.append(denoiser.levels[indices], 0.0)
+        return np.append(denoiser.levels[evenly(strength.t, steps)], 0.0)
     count = _STEPS if steps is None else steps
     least = min(_LEAST, strength.sigma / 10)
     if count == 1:
         return np.array([strength.sigma, 0.0])
     ends = strength.sigma ** (1 / _RHO), least ** (1 / _RHO)
     return np.append(np.linspace(*ends, count) ** _RHO, 0.0)
+
+
+def evenly(t: int, steps: int | None) -> np.ndarray:
+    """Return indices into a schedule, spread evenly from step ``t`` down to the first.
+
+    Parameters
+    ----------
+    t : int
+        1..T.
+    steps : int or None
+        How many; all of them if None.
+
+    Returns
+    -------
+    int array
+        Indices that fall from ``t - 1`` to 0.
+    """
+    count = t if steps is None else min(steps, t)
+    return np.unique(np.linspace(t - 1, 0, count).round().astype(int))[::-1]
 
 
 def ddim(

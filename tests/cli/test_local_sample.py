@@ -89,6 +89,19 @@ def test_distance_that_is_wanted(place):
     assert told["files"] == []
 
 
+def test_clip_bounds_what_the_model_expects(place):
+    """One step goes to what the model expects itself."""
+    written = {}
+    for name, options in {"free": (), "clipped": ("--clip", "0.1")}.items():
+        done = run("--model", "models.py:gaussian", "--sigma", "0.5", "--eta", "0", "--steps", "1",
+                   "--out", name, "--seed", "0", *options)  # fmt: skip
+        assert done.exit_code == 0, done.output
+        picture = np.asarray(Image.open(place / name / "a_0.png"), dtype=float) / 127.5 - 1
+        written[name] = np.abs(picture).max()
+    assert written["clipped"] == pytest.approx(0.1, abs=0.005)
+    assert written["free"] > 0.2
+
+
 def test_plain_network_with_its_schedule(place):
     done = run("--model", "models:noise", "--ratio", "0.5", "--training-steps", "10", "--eta", "0",
                "--json")  # fmt: skip
@@ -103,6 +116,7 @@ def test_plain_network_with_its_schedule(place):
         (("--model", "models.py:gaussian"), "exactly one of --ratio, --sigma and --rms"),
         (("--model", "models.py:gaussian", "--ratio", "1.5"), "ratio must lie in (0, 1]"),
         (("--model", "models.py:broken", "--sigma", "1"), "NaN"),
+        (("--model", "models.py:gaussian", "--sigma", "1", "--clip", "0"), "--clip must be"),
         (("--model", "models.py:noise", "--ratio", "0.5", "--rgb"), "must have 1 channels"),
         (("--model", "models.py:gaussian", "--sigma", "1", "--out", "images"), "must differ"),
         (("--model", "models.py:gaussian", "--sigma", "1", "--out", "models.py"), "is a file"),

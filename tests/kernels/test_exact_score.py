@@ -67,6 +67,21 @@ def test_dispatch_at_all_noise_levels(dtype, sigma, offset):
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[dtype] * (1 + offset))
 
 
+@dtypes
+@pytest.mark.parametrize("probes", [1, 128, 10**6])
+def test_rows_of_all_noise_levels_together(monkeypatch, dtype, probes):
+    """Whatever the probes say of a row, and they may be wrong, its mean is right."""
+    monkeypatch.setattr(dispatch, "_PROBES", probes)
+    _, points, _ = problem(dtype, 400, 20, rows=9)
+    levels = np.geomspace(1e-3, 50, 24)
+    noise = np.random.default_rng(1).standard_normal((24, 20))
+    z = (points[:24] + levels[:, None] * noise).astype(dtype)
+    known = dispatch.PointSet(points)
+    found = known.weighted_means(z, levels)
+    expected = naive.weighted_means(z.astype(float), points.astype(float), levels)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[dtype])
+
+
 def test_blocks_do_not_change_a_bit(monkeypatch):
     z, points, sigma = problem(np.float64, 50, 6, rows=40)
     whole = dispatch.PointSet(points).weighted_means(z, sigma)

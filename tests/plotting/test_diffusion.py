@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastgen.plotting.diffusion import calibration_figure, local_figure
+from fastgen.plotting.diffusion import calibration_figure, local_figure, training_figure
 
 
 def test_calibration():
@@ -16,6 +16,18 @@ def test_calibration():
     assert drawn == [[0.1, 0.6, 1.2], [0.1, 0.5, 1.1]]
     with pytest.raises(ValueError, match="one shape"):
         calibration_figure([1.0], [1.0, 2.0])
+
+
+def test_training():
+    errors = np.array([[0.5, 0.9, 1.0], [0.2, 0.7, 0.95]])
+    (axes,) = training_figure([10, 20], errors, [0.1, 1.0, 5.0]).axes
+    assert axes.get_yscale() == "log"
+    np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], errors.T)
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == ["0.1", "1", "5"]
+    for steps, levels in (([10], [0.1, 1, 5]), ([10, 20], [0.1]), ([], [])):
+        with pytest.raises(ValueError, match=r"errors must have shape \(steps, levels\)"):
+            training_figure(steps, errors, levels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
