@@ -45,7 +45,7 @@ class Neighbors:
     squared_distance : ndarray (n, k)
         In increasing order, summed in float64 from differences.
     index : ndarray of int64 (n, k)
-        Of equal distances the smaller index comes first.
+        Their numbers; where distances are equal, the smaller index comes first.
     """
 
     squared_distance: np.ndarray
