@@ -52,7 +52,7 @@ def test_tiles_and_precision_do_not_matter(monkeypatch, measure, far):
     """Features that float32 holds are multiplied in float32; a common offset costs no digits."""
     X, Y = ((rows + far).astype(np.float32) for rows in sets(150, 90, 24))
     single = measure(X, Y)
-    monkeypatch.setattr(module.kernel_sums, "_single", lambda rows: False)
+    monkeypatch.setattr(module.kernel_sums, "product_type", lambda *sets: np.float64)
     double = measure(X, Y)
     assert single.value == pytest.approx(double.value, rel=1e-6)
     monkeypatch.setattr(module.kernel_sums, "_ROWS", 32)
