@@ -24,6 +24,8 @@ SMALLEST = 1e-150
 _FITTED, _SAMPLE = 256, 512
 # Fewer multiplications than this are over before a basis is found.
 SMALL = 1e10
+# Times the median distance from which on a row has no part in the middle.
+_FAR_OUT = 4.0
 _WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
 # Cost of evaluating one coordinate of one pair, in coordinates of the matrix product: rows come
 # from memory one by one (bench/peers/manifold.py).
@@ -119,24 +121,34 @@ def _error(width: int) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extent:
-    """Number, mean, least and largest entries (d,) of the rows of a set."""
+    """Number of the rows of a set, their middle, and their least and largest entries (d,).
+
+    The middle is the mean of some rows without those far out, which would move it so far that
+    float32 did not tell the others apart.
+    """
 
     n: int
-    mean: np.ndarray
+    middle: np.ndarray
     least: np.ndarray
     largest: np.ndarray
 
     @classmethod
     def of(cls, rows: np.ndarray) -> Extent:
-        return cls(len(rows), rows.mean(0, dtype=np.float64), rows.min(0), rows.max(0))
+        """Take the extent of rows (n, d)."""
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(int)]
+        some = some.astype(np.float64)
+        with np.errstate(over="ignore"):  # what is out of range is refused by its extent
+            gaps = np.linalg.norm(some - np.median(some, axis=0), axis=1)
+            middle = some[gaps <= _FAR_OUT * np.median(gaps)].mean(0)
+        return cls(len(rows), middle, rows.min(0), rows.max(0))
 
 
 def moments(parts: list[Extent], names: str) -> tuple[np.ndarray, float]:
-    """Mean of all rows, and a power of two that brings them, centered, into the unit ball."""
+    """Middle of all rows, and a power of two that brings them, centered, into the unit ball."""
     total = sum(part.n for part in parts)
-    mean = np.zeros(len(parts[0].mean))
+    mean = np.zeros(len(parts[0].middle))
     for part in parts:
-        mean += part.mean * (part.n / total)
+        mean += part.middle * (part.n / total)
     ends = np.stack([end for part in parts for end in (part.least, part.largest)])
     ends = np.abs(ends.astype(np.float64) - mean).max(0)
     longest = float(ends.max())

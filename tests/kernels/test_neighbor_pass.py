@@ -218,6 +218,12 @@ def test_screening_spares_nearly_all_evaluations(monkeypatch):
     sets = [rng.standard_normal((1500, 64), dtype=np.float32) + 5 for _ in range(2)]
     neighbor_pass(*sets, 3)
     assert sum(counted) < 0.03 * 2 * 1500**2
+    # one row far out does not keep the others from being told apart
+    counted.clear()
+    sets[0][7] *= 1e6
+    neighbor_pass(sets[0], sets[1], 3)
+    assert sum(counted) < 0.05 * 2 * 1500**2
+    sets[0][7] = sets[0][8]
     # all rows of one set in all balls of the other: nothing is left open
     counted.clear()
     neighbor_pass(sets[0], (sets[1] - 5) * np.float32(0.01) + 5, 3)
