@@ -14,16 +14,18 @@ import numpy as np
 
 LARGE = np.float32(3e38)  # the kernels' infinity
 # Numbers that are centered in float64 at a time.
-_CHUNK = 2**21
+_CHUNK = 2**18
 _UNIT = 2.0**-24  # unit of rounding of float32
 # Below this part of the largest distance to the mean, the inverse of a length is not screened with.
 _SHORT = 1e-15
 # Rows whose squares are tiny in the units of the screen.
 SMALLEST = 1e-150
-# Rows that a basis is found from, and others that tell what it saves.
-_SAMPLE = 512
+# Rows of each set that a basis is found from, and others that tell what it saves.
+_FITTED, _SAMPLE = 256, 512
 # Fewer multiplications than this are over before a basis is found.
 SMALL = 1e10
+# Times the median distance from which on a row has no part in the middle.
+_FAR_OUT = 4.0
 _WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
 # Cost of evaluating one coordinate of one pair, in coordinates of the matrix product: rows come
 # from memory one by one (bench/peers/manifold.py).
@@ -117,13 +119,37 @@ def _error(width: int) -> tuple[float, float]:
     return 0.505 * relative + 16 * _UNIT, (width + 64) * 2.5e-38
 
 
-def moments(parts: list[np.ndarray], names: str) -> tuple[np.ndarray, float]:
-    """Mean of all rows, and a power of two that brings them, centered, into the unit ball."""
-    total = sum(len(part) for part in parts)
-    mean = np.zeros(parts[0].shape[1])
+@dataclasses.dataclass(frozen=True, eq=False)
+class Extent:
+    """Number of the rows of a set, their middle, and their least and largest entries (d,).
+
+    The middle is the mean of some rows without those far out, which would move it so far that
+    float32 did not tell the others apart.
+    """
+
+    n: int
+    middle: np.ndarray
+    least: np.ndarray
+    largest: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Extent:
+        """Take the extent of rows (n, d)."""
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(int)]
+        some = some.astype(np.float64)
+        with np.errstate(over="ignore"):  # what is out of range is refused by its extent
+            gaps = np.linalg.norm(some - np.median(some, axis=0), axis=1)
+            middle = some[gaps <= _FAR_OUT * np.median(gaps)].mean(0)
+        return cls(len(rows), middle, rows.min(0), rows.max(0))
+
+
+def moments(parts: list[Extent], names: str) -> tuple[np.ndarray, float]:
+    """Middle of all rows, and a power of two that brings them, centered, into the unit ball."""
+    total = sum(part.n for part in parts)
+    mean = np.zeros(len(parts[0].middle))
     for part in parts:
-        mean += part.mean(0, dtype=np.float64) * (len(part) / total)
-    ends = np.stack([end for part in parts for end in (part.min(0), part.max(0))])
+        mean += part.middle * (part.n / total)
+    ends = np.stack([end for part in parts for end in (part.least, part.largest)])
     ends = np.abs(ends.astype(np.float64) - mean).max(0)
     longest = float(ends.max())
     reach = longest * float(np.linalg.norm(ends / longest)) if longest else 0.0
@@ -151,13 +177,13 @@ class Sample:
     def of(cls, x: np.ndarray, y: np.ndarray) -> Sample | None:
         """Take samples of both sets; None where all is over soon, or there are too few rows."""
         work = float(len(x)) * max(len(x), len(y)) * x.shape[1]
-        if work < SMALL or min(len(x), len(y)) < 4 * _SAMPLE:
+        if work < SMALL or min(len(x), len(y)) < 2 * (_FITTED + _SAMPLE):
             return None
-        # even ones for the directions, odd ones to tell what they save
+        # every third one for the directions, the others to tell what they save
         firsts, seconds = (
-            np.linspace(0, len(rows) - 1, 2 * _SAMPLE).astype(int) for rows in (x, y)
+            np.linspace(0, len(rows) - 1, _FITTED + _SAMPLE).astype(int) for rows in (x, y)
         )
-        some = np.concatenate([x[firsts[::2]], y[seconds[::2]]]).astype(np.float64)
+        some = np.concatenate([x[firsts[::3]], y[seconds[::3]]]).astype(np.float64)
         some -= some.mean(0)
         largest = np.abs(some).max()
         if largest == 0:
@@ -167,13 +193,15 @@ class Sample:
         keep = values > 1e-6 * values[-1]
         leading = vectors[:, keep][:, ::-1][:, : _WIDTHS[-1]]
         directions = some.T @ (leading / np.sqrt(values[keep])[::-1][: _WIDTHS[-1]])
-        return cls(directions.astype(np.float64), firsts[1::2], seconds[1::2])
+        others = np.arange(len(firsts)) % 3 > 0
+        return cls(directions.astype(np.float64), firsts[others], seconds[others])
 
 
 def screen_of(
     sample: Sample | None,
     x: np.ndarray,
     y: np.ndarray,
+    extents: list[Extent],
     names: str,
     radii: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Screen:
@@ -185,13 +213,15 @@ def screen_of(
         Of ``x`` and ``y``, ``second`` being read only if they are not the same.
     x, y : ndarray (n, d), (m, d)
         The same array for the pairs within a set.
+    extents : list of Extent
+        Of the one set or of both.
     names : str
         Name of the sets in messages.
     radii : (ndarray (n,), ndarray (m,)), optional
         Squared radii of the balls about the rows.
     """
     same = x is y
-    mean, scale = moments([x] if same else [x, y], names)
+    mean, scale = moments(extents, names)
     if sample is None:
         return Screen(mean, scale, None)
     rows = (sample.first, sample.first if same else sample.second)

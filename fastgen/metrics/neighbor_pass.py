@@ -19,7 +19,7 @@ from .. import _validate
 from .._dispatch import neighbor_pass as kernels
 from .._dispatch import threads
 from ..neighbors import finite_rows
-from ._screen import LARGE, Arrays, Sample, ScreenedSet, screen_of
+from ._screen import LARGE, Arrays, Extent, Sample, ScreenedSet, screen_of
 
 __all__ = ["NeighborPass", "neighbor_pass"]
 
@@ -137,16 +137,17 @@ def neighbor_pass(
     k = _validate.integer(n_neighbors, "n_neighbors")
     rows = [finite_rows(value, name) for value, name in zip((real, generated), names, strict=True)]
     _check_sizes(rows, k, balls, names)
+    extents = [_extent(array, name) for array, name in zip(rows, names, strict=True)]
     common = np.result_type(*rows)
     x, y = (array.astype(common, copy=False) for array in rows)
     with threads.single_blas_thread():
         sample = Sample.of(x, y)
-        xx = _within(x, k, sample, n_jobs, names[0])
+        xx = _within(x, k, sample, extents[:1], n_jobs, names[0])
         yy = None
         if balls:
             other = sample and dataclasses.replace(sample, first=sample.second)
-            yy = _within(y, k, other, n_jobs, names[1])
-        return _across(x, y, k, xx, yy, sample, n_jobs, " and ".join(names))
+            yy = _within(y, k, other, extents[1:], n_jobs, names[1])
+        return _across(x, y, k, xx, yy, sample, extents, n_jobs, " and ".join(names))
 
 
 def _check_sizes(rows: list[np.ndarray], k: int, balls: bool, names: tuple[str, str]) -> None:
@@ -162,13 +163,17 @@ def _check_sizes(rows: list[np.ndarray], k: int, balls: bool, names: tuple[str, 
                 f"{name} must have more than n_neighbors={k} rows, since no row is its own "
                 f"neighbor, got {len(array)}; add rows or lower n_neighbors"
             )
-    for array, name in zip(rows, names, strict=True):
-        reach = np.sqrt(float(array.shape[1])) * float(np.abs(array).max())
-        if reach > _LARGEST:
-            raise ValueError(
-                f"{name} must have rows shorter than {_LARGEST:g}, whose squared distances float64 "
-                f"holds; divide {names[0]} and {names[1]} by their scale"
-            )
+
+
+def _extent(rows: np.ndarray, name: str) -> Extent:
+    found = Extent.of(rows)
+    largest = max(abs(float(found.least.min())), abs(float(found.largest.max())))
+    if np.sqrt(float(rows.shape[1])) * largest > _LARGEST:
+        raise ValueError(
+            f"{name} must have rows shorter than {_LARGEST:g}, whose squared distances float64 "
+            "holds; divide all sets by their scale"
+        )
+    return found
 
 
 def _blocks(n: int) -> list[slice]:
@@ -207,10 +212,15 @@ def _run(
 
 
 def _within(
-    rows: np.ndarray, k: int, sample: Sample | None, n_jobs: int | None, name: str
+    rows: np.ndarray,
+    k: int,
+    sample: Sample | None,
+    extents: list[Extent],
+    n_jobs: int | None,
+    name: str,
 ) -> Neighbors:
     """Nearest rows of one set among its other rows; each pair of blocks is multiplied once."""
-    screen = screen_of(sample, rows, rows, name)
+    screen = screen_of(sample, rows, rows, extents, name)
     found, unit = ScreenedSet(rows, screen, k), screen.unit
     blocks = _blocks(len(rows))
 
@@ -252,13 +262,14 @@ def _across(
     xx: Neighbors,
     yy: Neighbors | None,
     sample: Sample | None,
+    extents: list[Extent],
     n_jobs: int | None,
     names: str,
 ) -> NeighborPass:
     """Nearest rows across both sets, counts of balls, ratios and cosines, in one go."""
     n, m = len(x), len(y)
     radii = None if yy is None else tuple(found.squared_distance[:, -1] for found in (xx, yy))
-    screen = screen_of(sample, x, y, names, radii)
+    screen = screen_of(sample, x, y, extents, names, radii)
     unit = screen.unit
     left, right = ScreenedSet(x, screen, min(k, m)), ScreenedSet(y, screen, min(max(k, 2), n))
     balls = yy is not None
@@ -306,3 +317,49 @@ def _across(
 
 def _part(fields: Arrays, part: slice) -> Arrays:
     return tuple(field[part] for field in fields)
+
+
+def nearest_real(
+    found: NeighborPass,
+    rows: np.ndarray,
+    count: int,
+    *,
+    n_jobs: int | None = None,
+    name: str = "rows",
+) -> Neighbors:
+    """Find the nearest real rows of a pass for further rows, as the pass found them.
+
+    Parameters
+    ----------
+    found : NeighborPass
+    rows : ndarray (h, d)
+        Float32 or float64 numbers that `fastgen.neighbors.finite_rows` has passed.
+    count : int
+        Number of real rows wanted.
+    n_jobs : int, optional
+        Number of threads, as in joblib.
+    name : str, default "rows"
+        What ``rows`` are called in messages.
+
+    Returns
+    -------
+    Neighbors
+    """
+    common = np.result_type(rows, found.real)
+    x, y = rows.astype(common, copy=False), found.real.astype(common, copy=False)
+    extents = [_extent(x, name), _extent(y, "real")]
+    with threads.single_blas_thread():
+        screen = screen_of(Sample.of(x, y), x, y, extents, f"{name} and real rows")
+        left, right = ScreenedSet(x, screen, count), ScreenedSet(y, screen, 1)
+        right.need[:] = -1  # nothing enters these lists
+        blocks, columns = _blocks(len(x)), _blocks(len(y))
+
+        def work(i: int, j: int) -> None:
+            a, b = blocks[i], columns[j]
+            lists = left.lists(a), right.lists(b)
+            scores = left.vectors[a] @ right.vectors[b].T
+            _start(scores, *lists, screen.unit, same=False)
+            kernels.join_lists(scores, *lists, (a.start, b.start), screen.unit, same=False)
+
+        _run(_rounds_across(len(blocks), len(columns)), work, n_jobs)
+    return Neighbors(left.distances, left.indices)

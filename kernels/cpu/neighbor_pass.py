@@ -115,7 +115,10 @@ def start_lists(scores, left, right, unit, same):
     count = left.distances.shape[1]
     if m - same < count:
         return
-    x, own_need, y, low = left.rows, left.need, right.rows, right.low
+    x, own_low, own_error, own_rest, own_need = (
+        left.rows, left.low, left.error, left.rest, left.need
+    )  # fmt: skip
+    y, low, error = right.rows, right.low, right.error
     least, which = np.empty(count, np.float32), np.zeros(count, np.int64)
     for i in range(n):
         least[:] = _LARGE
@@ -125,8 +128,12 @@ def start_lists(scores, left, right, unit, same):
                 _insert(half, j, least, which)
         farthest = 0.0
         for j in which:
-            farthest = max(farthest, _squared_distance(x[i], y[j]))
-        own_need[i] = min(own_need[i], _round_up(unit * farthest))
+            if own_rest[i] > 0:
+                found = unit * _squared_distance(x[i], y[j])
+            else:  # the bounds are as good
+                found = own_low[i] + own_error[i] + (low[j] + error[j]) - scores[i, j]
+            farthest = max(farthest, found)
+        own_need[i] = min(own_need[i], _round_up(farthest))
 
 
 @kernel

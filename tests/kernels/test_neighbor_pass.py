@@ -157,7 +157,13 @@ def low_rank(n, d, rank, seed, noise=0.05):
 
 @pytest.mark.parametrize("case", ["usual", "offset", "float32", "duplicates", "narrow", "exact"])
 def test_screening_by_leading_coordinates(small_tiles, monkeypatch, case):
-    for name, value in {"SMALL": 0, "_SAMPLE": 30, "_WIDTHS": (4, 8), "_EVALUATION": 1.0}.items():
+    for name, value in {
+        "SMALL": 0,
+        "_FITTED": 15,
+        "_SAMPLE": 30,
+        "_WIDTHS": (4, 8),
+        "_EVALUATION": 1.0,
+    }.items():
         monkeypatch.setattr(_screen, name, value)
     widths = []
     real_screen = _screen.ScreenedSet.__init__
@@ -181,6 +187,11 @@ def test_screening_by_leading_coordinates(small_tiles, monkeypatch, case):
     assert len(widths) == 4
     assert max(widths) <= 9  # of 60 columns
     check(generated, -3 * generated, 2)
+    further = low_rank(100, 60, 4, 7)
+    lists = door.nearest_real(neighbor_pass(real, generated, 2), further, 2)
+    squares, order = naive.join_lists(further, real, 2, False)
+    np.testing.assert_array_equal(lists.index, order)
+    np.testing.assert_allclose(lists.squared_distance, squares, rtol=1e-12)
 
 
 def test_without_balls():
@@ -207,6 +218,12 @@ def test_screening_spares_nearly_all_evaluations(monkeypatch):
     sets = [rng.standard_normal((1500, 64), dtype=np.float32) + 5 for _ in range(2)]
     neighbor_pass(*sets, 3)
     assert sum(counted) < 0.03 * 2 * 1500**2
+    # one row far out does not keep the others from being told apart
+    counted.clear()
+    sets[0][7] *= 1e6
+    neighbor_pass(sets[0], sets[1], 3)
+    assert sum(counted) < 0.05 * 2 * 1500**2
+    sets[0][7] = sets[0][8]
     # all rows of one set in all balls of the other: nothing is left open
     counted.clear()
     neighbor_pass(sets[0], (sets[1] - 5) * np.float32(0.01) + 5, 3)
@@ -216,7 +233,7 @@ def test_screening_spares_nearly_all_evaluations(monkeypatch):
 def test_first_bounds_are_above_the_lists():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((40, 6)).astype(np.float32)
-    screen = _screen.screen_of(None, rows, rows, "rows")
+    screen = _screen.screen_of(None, rows, rows, [_screen.Extent.of(rows)], "rows")
     part = _screen.ScreenedSet(rows, screen, 3)
     every = part.lists(slice(0, 40))
     kernels.start_lists(part.vectors @ part.vectors.T, every, every, screen.unit, same=True)
