@@ -21,7 +21,7 @@ MODES, DIM, APART = 10, 16, 5.0
 # Verdicts that find nothing.
 NOTHING = (
     "no difference seen", "as new samples", "as the holdout", "no more than new samples",
-    "as varied as the data", "training data and holdout are alike",
+    "as varied as the data", "no overfitting seen",
 )  # fmt: skip
 
 TEXT = """\
@@ -71,8 +71,9 @@ out, {m} generated. **Bold** where the verdict finds a failure. Written by
 
 - Distances (`fid` to `sliced_w2`) do not see copies: a generator that repeats its training set is
   as good as perfect for them, or better. Only the memorization figures, FLD and its gap do.
-- `precision` and `density` rise where samples shrink to the centers of modes; only `recall`,
-  `coverage`, distances and FLD say what that costs.
+- `precision` and `density` rise where samples shrink to the centers of modes. `recall`, the distances
+  and `vendi` say what that costs; `coverage` does not, and FLD, which fits a width to each sample,
+  even falls.
 - `copying_z`, `authenticity` and `mifid` also answer to samples that shrink to the centers of modes:
   they lie closer to training samples than new ones do, and are no copies. `near_copies` and
   `fld_gap` do not.

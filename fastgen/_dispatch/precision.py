@@ -8,6 +8,8 @@ import numpy as np
 
 # Rows that are looked at in float64 at a time.
 _ROWS = 64
+# Rows of each set that the center is taken from, and squared distances that are far out.
+_SAMPLE, _FAR = 512, 16.0
 
 
 def blocks(rows: np.ndarray) -> Iterator[slice]:
@@ -17,9 +19,12 @@ def blocks(rows: np.ndarray) -> Iterator[slice]:
 
 
 def common_center(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Mean of the rows of both sets."""
-    total = x.sum(0, dtype=np.float64) + y.sum(0, dtype=np.float64)
-    return total / (len(x) + len(y))
+    """Mean of rows of both sets that are not far out: one outlier would move all the others."""
+    some = np.concatenate([rows[:: max(1, len(rows) // _SAMPLE)] for rows in (x, y)])
+    some = some.astype(np.float64)
+    gaps = some - np.median(some, axis=0)
+    squares = np.einsum("ij,ij->i", gaps, gaps)
+    return some[squares <= _FAR * np.median(squares)].mean(0)
 
 
 def product_type(*sets: np.ndarray) -> type:

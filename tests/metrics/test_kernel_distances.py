@@ -63,6 +63,14 @@ def test_tiles_and_precision_do_not_matter(monkeypatch, measure, far):
     assert tiled.noise == pytest.approx(double.noise, rel=1e-6)
 
 
+def test_an_outlier_costs_no_digits():
+    X, Y = (rows.astype(np.float32) for rows in sets(150, 90, 24))
+    X[7] = 1e8
+    found = cmmd(X, Y, sigma=3.0)
+    matrices = [naive.gaussian_kernel(a.astype(float), b, 3.0) for a, b in ((X, X), (Y, Y), (X, Y))]
+    assert found.value == pytest.approx(naive.unbiased_mmd2(*matrices), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "measure", [kid, lambda X, Y: cmmd(X, Y, sigma="median"), lambda X, Y: kid(X, Y, degree=2)]
 )
