@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .precision import blocks, common_center, product_type
+
 # Rows of a tile on either side: its products stay in the second-level cache
 # (bench/peers/evaluate.py).
 _ROWS, _COLUMNS = 512, 1024
-# Rows that are centered at a time.
-_PREPARED = 64
 
 
 class Side(NamedTuple):
@@ -90,30 +90,20 @@ class PairSums(NamedTuple):
 
 
 def prepared(kernel: Kernel, x: np.ndarray, y: np.ndarray) -> tuple[Side, Side]:
-    """Prepare two sets of float64 rows about their common mean.
+    """Prepare two sets of rows about their common mean, in the type that they are multiplied in.
 
-    Rows that float32 holds exactly, as features of networks, are multiplied in float32: centering
-    keeps its rounding far below that of the features' own arithmetic. All sums are in float64.
+    All sums are in float64.
     """
-    center = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
-    dtype = np.float32 if _single(x) and _single(y) else np.float64
+    center, dtype = common_center(x, y), product_type(x, y)
     return _side(kernel, x, center, dtype), _side(kernel, y, center, dtype)
 
 
 def _side(kernel: Kernel, rows: np.ndarray, center: np.ndarray, dtype: type) -> Side:
     out: np.ndarray = np.empty(rows.shape, dtype)
     terms = np.empty(len(rows))
-    for start in range(0, len(rows), _PREPARED):
-        some = slice(start, start + _PREPARED)
-        out[some], terms[some] = kernel.side(rows[some], center)
+    for some in blocks(rows):
+        out[some], terms[some] = kernel.side(rows[some].astype(np.float64), center)
     return Side(out, terms)
-
-
-def _single(rows: np.ndarray) -> bool:
-    """Whether float32 holds all numbers exactly."""
-    with np.errstate(over="ignore"):
-        parts = (rows[start : start + _PREPARED] for start in range(0, len(rows), _PREPARED))
-        return all(bool((part.astype(np.float32) == part).all()) for part in parts)
 
 
 def sums_between(kernel: Kernel, x: Side, y: Side) -> PairSums:

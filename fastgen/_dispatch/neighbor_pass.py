@@ -10,11 +10,13 @@ import numpy as np
 Arrays = tuple[np.ndarray, ...]
 
 
-def start_lists(scores: np.ndarray, left: Arrays, right: Arrays, *, same: bool) -> None:
+def start_lists(
+    scores: np.ndarray, left: Arrays, right: Arrays, unit: float, *, same: bool
+) -> None:
     """Run ``kernels.cpu.neighbor_pass.start_lists``."""
     from ..kernels.cpu import neighbor_pass as cpu
 
-    cpu.start_lists(scores, cpu.Lists(*left), cpu.Lists(*right), same)
+    cpu.start_lists(scores, cpu.Lists(*left), cpu.Lists(*right), unit, same)
 
 
 def join_lists(

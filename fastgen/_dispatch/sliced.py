@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .precision import centered_rows, common_center, product_type
+
 # Directions that are projected on at a time.
-_DIRECTIONS = 64
+_DIRECTIONS = 256
 
 
 class SlicedDistances(NamedTuple):
@@ -28,14 +30,12 @@ def sliced_distances(
 ) -> SlicedDistances:
     """Compare projections on random directions.
 
-    Halves and parts are of consecutive rows.
-
     Parameters
     ----------
-    x, y : float64 arrays (n, d), (m, d)
+    x, y : arrays (n, d), (m, d)
     n_directions, n_half, n_parts : int
-        ``n_half`` rows from either end of x are compared with each other; both sets are cut into
-        ``n_parts``, and each part of x is compared with one of y.
+        Twice ``n_half`` rows of x are compared with each other; both sets are cut into ``n_parts``,
+        and each part of x is compared with one of y. All are chosen at random.
     rng : numpy.random.Generator
 
     Returns
@@ -44,9 +44,10 @@ def sliced_distances(
     """
     from ..kernels.cpu.sliced import quantile_gaps
 
-    center = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
-    dtype = np.float32 if _single(x) and _single(y) else np.float64
-    x, y = ((rows - center).astype(dtype) for rows in (x, y))
+    center, dtype = common_center(x, y), product_type(x, y)
+    x, y = (centered_rows(rows, center, dtype) for rows in (x, y))
+    # a random order of the projections makes parts and halves random ones
+    orders = [rng.permutation(len(rows)) for rows in (x, y)]
     whole, halves = np.empty(n_directions), np.empty(n_directions)
     parts = np.empty((n_directions, n_parts))
     bounds = [np.linspace(0, len(rows), n_parts + 1).astype(int) for rows in (x, y)]
@@ -55,7 +56,10 @@ def sliced_distances(
         directions = rng.standard_normal((some.stop - start, x.shape[1]))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         directions = directions.astype(dtype)
-        left, right = directions @ x.T, directions @ y.T
+        left, right = (
+            np.take(directions @ rows.T, order, axis=1)
+            for rows, order in zip((x, y), orders, strict=True)
+        )
         ends = np.sort(left[:, :n_half]), np.sort(left[:, -n_half:])
         quantile_gaps(*ends, halves[some])
         for part in range(n_parts):
@@ -70,8 +74,3 @@ def sliced_distances(
         right.sort()
         quantile_gaps(left, right, whole[some])
     return SlicedDistances(whole, halves, parts)
-
-
-def _single(rows: np.ndarray) -> bool:
-    with np.errstate(over="ignore"):
-        return bool((rows.astype(np.float32) == rows).all())

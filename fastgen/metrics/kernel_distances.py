@@ -14,6 +14,7 @@ import numpy as np
 from .. import _random, _results, _validate
 from .._dispatch import kernel_sums
 from .._dispatch.kernel_sums import Gaussian, Kernel, Polynomial
+from ..neighbors import finite_rows
 from .covariances import same_dimension
 
 __all__ = ["KernelDistance", "cmmd", "kid"]
@@ -214,14 +215,17 @@ def cmmd(X: Any, Y: Any, *, sigma: float | str = 10.0, unbiased: bool = True) ->
 def median_distance(X: np.ndarray) -> float:
     """Median distance of pairs of rows, of at most 2000 evenly spaced ones."""
     some = X[np.linspace(0, len(X) - 1, min(len(X), _PAIRS)).astype(int)]
-    some = some - some.mean(0)
+    some = some - some.mean(0, dtype=np.float64)
     squares = np.einsum("ij,ij->i", some, some)
     distances = squares[:, None] + squares - 2 * some @ some.T
     return float(np.sqrt(max(np.median(distances[np.triu_indices(len(some), 1)]), 0.0)))
 
 
 def _pair(X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
-    X, Y = (_validate.data_matrix(v, n, minimum_rows=3) for v, n in ((X, "X"), (Y, "Y")))
+    X, Y = finite_rows(X, "X"), finite_rows(Y, "Y")
+    for rows, name in ((X, "X"), (Y, "Y")):
+        if len(rows) < 3:
+            raise ValueError(f"{name} must have at least 3 rows, got {len(rows)}")
     same_dimension(X, Y, "X", "Y")
     return X, Y
 

@@ -145,7 +145,9 @@ def fld(
     As there, a training sample may also be explained by one wide Gaussian, here the standard normal
     law of the standardized features, so that samples far from all generated ones do not widen the
     rest. The baseline is a mixture at half of the training set, at most as many as are generated,
-    fitted to the rest. Features are standardized by the training set.
+    fitted to the rest; of the generated samples no more than half as many as there are training
+    samples are used, so that both mixtures have as many Gaussians and 0 is what new samples score.
+    Features are standardized by the training set.
 
     Examples
     --------
@@ -167,11 +169,10 @@ def fld(
         same_dimension(sets[0], rows, "train", name)
     most = _validate.integer(max_samples, "max_samples", minimum=4)
     rng = _random.generator(random_state)
-    sets = [
-        rows if len(rows) <= most else rows[np.sort(rng.choice(len(rows), most, replace=False))]
-        for rows in sets
-    ]
-    real, fake, held = _standardized(*sets)
+    real, fake, held = sets
+    real, held = (_drawn(rows, most, rng) for rows in (real, held))
+    fake = _drawn(fake, min(most, len(real) // 2), rng)
+    real, fake, held = _standardized(real, fake, held)
     variances, converged = _fitted(fake, real)
     train_nll, held_nll = (_nll(rows, fake, variances) for rows in (real, held))
     order = rng.permutation(len(real))
@@ -200,6 +201,13 @@ def fld(
         n_generated=len(fake),
         n_holdout=len(held),
     )
+
+
+def _drawn(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows, or so many of them drawn at random."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.sort(rng.choice(len(rows), count, replace=False))]
 
 
 def _standardized(real: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:

@@ -48,7 +48,7 @@ class Manifold(Result):
         Share of the real rows whose own ball holds a generated row, in [0, 1]. Higher is better;
         ``1 - 2**-k`` for two large samples of one law and of equal size.
     realism : ndarray (m,)
-        Of every generated row, the largest ratio of a real row's radius to its distance, over the
+        The largest ratio of a real row's radius to its distance from each generated row, over the
         real rows whose radius is at most the median. Higher is better; 1 or more inside a ball,
         infinite for a copy of one of those rows.
     real_balls : ndarray of int64 (m,)
@@ -80,7 +80,22 @@ class Manifold(Result):
 
     @classmethod
     def of(cls, found: NeighborPass) -> Manifold:
-        """Read the figures off a pass with balls, without looking at the rows again."""
+        """Read the figures off a pass, without looking at the rows again.
+
+        Parameters
+        ----------
+        found : NeighborPass
+            With balls.
+
+        Returns
+        -------
+        Manifold
+
+        Raises
+        ------
+        ValueError
+            If the pass was made without balls.
+        """
         if found.generated_generated is None:
             raise ValueError("found must come from neighbor_pass(..., balls=True)")
         k = found.n_neighbors

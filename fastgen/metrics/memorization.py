@@ -16,7 +16,7 @@ import numpy as np
 from .. import _random, _validate, _warnings
 from .._results import Result, plain
 from ..neighbors import finite_rows, nearest_rows
-from .neighbor_pass import NeighborPass, neighbor_pass
+from .neighbor_pass import NeighborPass, nearest_real, neighbor_pass
 
 if TYPE_CHECKING:
     import xarray
@@ -281,11 +281,12 @@ def memorization_of(
     duplicates = np.empty(0, np.int64)
     if holdout is not None:
         held = _holdout(holdout, train)
-        squares, indices = nearest_rows(held, train, 2, n_jobs=n_jobs)
-        held_ratio = _ratios(held, train, squares, indices, twins)
-        duplicates = np.flatnonzero(squares[:, 0] == 0)
+        lists = nearest_real(found, held, 2, n_jobs=n_jobs, name="holdout")
+        held_ratio = _ratios(held, train, lists.squared_distance, lists.index, twins)
+        beyond = lists.squared_distance[:, 0]
+        duplicates = np.flatnonzero(beyond == 0)
         labels = _cells(train, (generated, held), n_cells, random_state)
-        z, cells = copying_z(squared, squares[:, 0], *labels)
+        z, cells = copying_z(squared, beyond, *labels)
         _warn_of_overlap(duplicates, len(held))
     elif n_cells is not None:
         raise ValueError(

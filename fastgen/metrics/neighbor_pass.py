@@ -19,21 +19,14 @@ from .. import _validate
 from .._dispatch import neighbor_pass as kernels
 from .._dispatch import threads
 from ..neighbors import finite_rows
+from ._screen import LARGE, Arrays, Extent, Sample, ScreenedSet, screen_of
 
 __all__ = ["NeighborPass", "neighbor_pass"]
 
 # Rows of a tile on either side: its products stay in the cache.
 _ROWS = 1024
-# Numbers that are centered in float64 at a time.
-_CHUNK = 2**21
-_UNIT = 2.0**-24  # unit of rounding of float32
-_LARGE = np.float32(3e38)  # the kernels' infinity
 # Lengths of rows whose squares float64 holds.
-_LARGEST, _SMALLEST = 1e150, 1e-150
-# Below this part of the largest distance to the mean, the inverse of a length is not screened with.
-_SHORT = 1e-15
-
-Arrays = tuple[np.ndarray, ...]
+_LARGEST = 1e150
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +38,7 @@ class Neighbors:
     squared_distance : ndarray (n, k)
         In increasing order, summed in float64 from differences.
     index : ndarray of int64 (n, k)
-        Of equal distances the smaller index comes first.
+        Their numbers; where distances are equal, the smaller index comes first.
     """
 
     squared_distance: np.ndarray
@@ -144,12 +137,17 @@ def neighbor_pass(
     k = _validate.integer(n_neighbors, "n_neighbors")
     rows = [finite_rows(value, name) for value, name in zip((real, generated), names, strict=True)]
     _check_sizes(rows, k, balls, names)
+    extents = [_extent(array, name) for array, name in zip(rows, names, strict=True)]
     common = np.result_type(*rows)
     x, y = (array.astype(common, copy=False) for array in rows)
     with threads.single_blas_thread():
-        xx = _within(x, k, n_jobs, names[0])
-        yy = _within(y, k, n_jobs, names[1]) if balls else None
-        return _across(x, y, k, xx, yy, n_jobs, names)
+        sample = Sample.of(x, y)
+        xx = _within(x, k, sample, extents[:1], n_jobs, names[0])
+        yy = None
+        if balls:
+            other = sample and dataclasses.replace(sample, first=sample.second)
+            yy = _within(y, k, other, extents[1:], n_jobs, names[1])
+        return _across(x, y, k, xx, yy, sample, extents, n_jobs, " and ".join(names))
 
 
 def _check_sizes(rows: list[np.ndarray], k: int, balls: bool, names: tuple[str, str]) -> None:
@@ -165,90 +163,17 @@ def _check_sizes(rows: list[np.ndarray], k: int, balls: bool, names: tuple[str, 
                 f"{name} must have more than n_neighbors={k} rows, since no row is its own "
                 f"neighbor, got {len(array)}; add rows or lower n_neighbors"
             )
-    for array, name in zip(rows, names, strict=True):
-        reach = np.sqrt(float(array.shape[1])) * float(np.abs(array).max())
-        if reach > _LARGEST:
-            raise ValueError(
-                f"{name} must have rows shorter than {_LARGEST:g}, whose squared distances float64 "
-                f"holds; divide {names[0]} and {names[1]} by their scale"
-            )
 
 
-class _Set:
-    """One set as the kernels read it: bounds of a common scale, and lists to be filled."""
-
-    def __init__(self, rows: np.ndarray, mean: np.ndarray, scale: float, count: int) -> None:
-        n, d = rows.shape
-        self.rows = rows
-        self.vectors = np.empty((n, d), np.float32)
-        squares = np.empty(n)
-        self.along = np.empty(n)  # inner products with the mean, in units of the rows
-        step = max(1, _CHUNK // d)
-        for start in range(0, n, step):
-            part = slice(start, start + step)
-            centered = rows[part].astype(np.float64) - mean
-            self.along[part] = centered @ mean
-            centered *= scale
-            squares[part] = np.einsum("ij,ij->i", centered, centered)
-            self.vectors[part] = centered
-        error, tiny = _error(d)
-        self.squares = squares
-        self.low = (squares * (0.5 - error) - tiny).astype(np.float32)
-        self.error = (squares * (2 * error) + 2 * tiny).astype(np.float32)
-        self.need = np.full(n, _LARGE)
-        self.distances = np.full((n, count), np.inf)
-        self.indices = np.full((n, count), -1, np.int64)
-
-    def lists(self, part: slice) -> Arrays:
-        """Return the fields of the kernels' ``Lists`` for some rows."""
-        fields = self.rows, self.low, self.error, self.need, self.distances, self.indices
-        return tuple(field[part] for field in fields)
-
-    def neighbors(self) -> Neighbors:
-        return Neighbors(self.distances, self.indices)
-
-    def angles(self, mean: np.ndarray, scale: float) -> Arrays:
-        """Return the fields of the kernels' ``Angles``.
-
-        A length minus that of the mean is computed from their difference, which keeps its digits
-        however far from the origin the rows are.
-        """
-        middle = float(np.sqrt(mean @ mean))
-        beyond = self.squares / scale**2 + 2 * self.along
-        length = np.sqrt(np.einsum("ij,ij->i", self.rows, self.rows, dtype=np.float64))
-        total = length + middle
-        part = np.divide(beyond, total, out=np.zeros_like(beyond), where=total > 0)
-        scaled = length * scale
-        inverse = np.divide(1, scaled, out=np.zeros_like(scaled), where=scaled > _SHORT)
-        return length, (part * scale * np.sqrt(0.5)).astype(np.float32), inverse.astype(np.float32)
-
-
-def _error(d: int) -> tuple[float, float]:
-    """Bound the error of half a squared distance, relative to the sum of both squares, and least.
-
-    A product of d terms in float32, in any order, of vectors that were rounded; and some ten
-    roundings in the kernels.
-    """
-    product = (d + 2) * _UNIT
-    relative = product / (1 - product) if product < 0.5 else 1e6
-    return 0.505 * relative + 12 * _UNIT, (d + 64) * 2.5e-38
-
-
-def _moments(parts: list[np.ndarray], names: str) -> tuple[np.ndarray, float]:
-    """Mean of all rows, and a power of two that brings them, centered, into the unit ball."""
-    total = sum(len(part) for part in parts)
-    mean = sum(part.mean(0, dtype=np.float64) * (len(part) / total) for part in parts)
-    assert isinstance(mean, np.ndarray)
-    ends = np.stack([end for part in parts for end in (part.min(0), part.max(0))])
-    ends = np.abs(ends.astype(np.float64) - mean).max(0)
-    longest = float(ends.max())
-    reach = longest * float(np.linalg.norm(ends / longest)) if longest else 0.0
-    if 0 < reach < _SMALLEST:
+def _extent(rows: np.ndarray, name: str) -> Extent:
+    found = Extent.of(rows)
+    largest = max(abs(float(found.least.min())), abs(float(found.largest.max())))
+    if np.sqrt(float(rows.shape[1])) * largest > _LARGEST:
         raise ValueError(
-            f"{names} must have rows that differ by more than {_SMALLEST:g}, whose squared "
-            "distances float64 tells from 0; divide by their scale"
+            f"{name} must have rows shorter than {_LARGEST:g}, whose squared distances float64 "
+            "holds; divide all sets by their scale"
         )
-    return mean, 1.0 if reach == 0 else 2.0 ** min(-float(np.ceil(np.log2(reach))), 490.0)
+    return found
 
 
 def _blocks(n: int) -> list[slice]:
@@ -286,31 +211,37 @@ def _run(
             parallel(joblib.delayed(work)(i, j) for i, j in pairs)
 
 
-def _within(rows: np.ndarray, k: int, n_jobs: int | None, name: str) -> Neighbors:
+def _within(
+    rows: np.ndarray,
+    k: int,
+    sample: Sample | None,
+    extents: list[Extent],
+    n_jobs: int | None,
+    name: str,
+) -> Neighbors:
     """Nearest rows of one set among its other rows; each pair of blocks is multiplied once."""
-    mean, scale = _moments([rows], name)
-    found = _Set(rows, mean, scale, k)
+    screen = screen_of(sample, rows, rows, extents, name)
+    found, unit = ScreenedSet(rows, screen, k), screen.unit
     blocks = _blocks(len(rows))
 
     def work(i: int, j: int) -> None:
         a, b = blocks[i], blocks[j]
         left, right = found.lists(a), found.lists(b)
         scores = found.vectors[a] @ found.vectors[b].T
-        _start(scores, left, right, same=i == j)
-        firsts = a.start, b.start
-        kernels.join_lists(scores, left, right, firsts, scale**2 / 2, same=i == j)
+        _start(scores, left, right, unit, same=i == j)
+        kernels.join_lists(scores, left, right, (a.start, b.start), unit, same=i == j)
 
     _run(_rounds_within(len(blocks)), work, n_jobs)
-    return found.neighbors()
+    return Neighbors(found.distances, found.indices)
 
 
-def _start(scores: np.ndarray, left: Arrays, right: Arrays, *, same: bool) -> None:
+def _start(scores: np.ndarray, left: Arrays, right: Arrays, unit: float, *, same: bool) -> None:
     """Give lists that nothing is known of a first bound, by the products of a tile."""
-    need = 3
-    if left[need].max() == _LARGE:
-        kernels.start_lists(scores, left, right, same=same)
-    if not same and right[need].max() == _LARGE:
-        kernels.start_lists(np.ascontiguousarray(scores.T), right, left, same=False)
+    need = 4
+    if left[need].max() == LARGE:
+        kernels.start_lists(scores, left, right, unit, same=same)
+    if not same and right[need].max() == LARGE:
+        kernels.start_lists(np.ascontiguousarray(scores.T), right, left, unit, same=False)
 
 
 def _balls(found: Neighbors | None, n: int, unit: float) -> Arrays:
@@ -330,28 +261,31 @@ def _across(
     k: int,
     xx: Neighbors,
     yy: Neighbors | None,
+    sample: Sample | None,
+    extents: list[Extent],
     n_jobs: int | None,
-    names: tuple[str, str],
+    names: str,
 ) -> NeighborPass:
     """Nearest rows across both sets, counts of balls, ratios and cosines, in one go."""
     n, m = len(x), len(y)
-    mean, scale = _moments([x, y], f"{names[0]} and {names[1]}")
-    unit = scale**2 / 2
-    left, right = _Set(x, mean, scale, min(k, m)), _Set(y, mean, scale, min(max(k, 2), n))
+    radii = None if yy is None else tuple(found.squared_distance[:, -1] for found in (xx, yy))
+    screen = screen_of(sample, x, y, extents, names, radii)
+    unit = screen.unit
+    left, right = ScreenedSet(x, screen, min(k, m)), ScreenedSet(y, screen, min(max(k, 2), n))
     balls = yy is not None
     spheres, others = _balls(xx if balls else None, n, unit), _balls(yy, m, unit)
     squared, _, outer, held = spheres
     kept = np.where(squared <= np.median(squared), outer, np.float32(-1))
-    angles = left.angles(mean, scale), right.angles(mean, scale)
+    angles = left.angles(), right.angles()
     ratio, cosine = np.full(m, np.inf), np.full(m, np.inf)
-    least = ratio, np.full(m, _LARGE), cosine, np.full(m, _LARGE)
+    least = ratio, np.full(m, LARGE), cosine, np.full(m, LARGE)
     blocks, columns = _blocks(n), _blocks(m)
 
     def work(i: int, j: int) -> None:
         a, b = blocks[i], columns[j]
         lists = left.lists(a), right.lists(b)
         scores = left.vectors[a] @ right.vectors[b].T
-        _start(scores, *lists, same=False)
+        _start(scores, *lists, unit, same=False)
         kernels.join_sets(
             scores,
             lists,
@@ -372,8 +306,8 @@ def _across(
         n_neighbors=k,
         real_real=xx,
         generated_generated=yy,
-        generated_real=right.neighbors(),
-        real_generated=left.neighbors(),
+        generated_real=Neighbors(right.distances, right.indices),
+        real_generated=Neighbors(left.distances, left.indices),
         real_balls=others[-1],
         generated_balls=held,
         realism=realism,
@@ -383,3 +317,49 @@ def _across(
 
 def _part(fields: Arrays, part: slice) -> Arrays:
     return tuple(field[part] for field in fields)
+
+
+def nearest_real(
+    found: NeighborPass,
+    rows: np.ndarray,
+    count: int,
+    *,
+    n_jobs: int | None = None,
+    name: str = "rows",
+) -> Neighbors:
+    """Find the nearest real rows of a pass for further rows, as the pass found them.
+
+    Parameters
+    ----------
+    found : NeighborPass
+    rows : ndarray (h, d)
+        Float32 or float64 numbers that `fastgen.neighbors.finite_rows` has passed.
+    count : int
+        Number of real rows wanted.
+    n_jobs : int, optional
+        Number of threads, as in joblib.
+    name : str, default "rows"
+        What ``rows`` are called in messages.
+
+    Returns
+    -------
+    Neighbors
+    """
+    common = np.result_type(rows, found.real)
+    x, y = rows.astype(common, copy=False), found.real.astype(common, copy=False)
+    extents = [_extent(x, name), _extent(y, "real")]
+    with threads.single_blas_thread():
+        screen = screen_of(Sample.of(x, y), x, y, extents, f"{name} and real rows")
+        left, right = ScreenedSet(x, screen, count), ScreenedSet(y, screen, 1)
+        right.need[:] = -1  # nothing enters these lists
+        blocks, columns = _blocks(len(x)), _blocks(len(y))
+
+        def work(i: int, j: int) -> None:
+            a, b = blocks[i], columns[j]
+            lists = left.lists(a), right.lists(b)
+            scores = left.vectors[a] @ right.vectors[b].T
+            _start(scores, *lists, screen.unit, same=False)
+            kernels.join_lists(scores, *lists, (a.start, b.start), screen.unit, same=False)
+
+        _run(_rounds_across(len(blocks), len(columns)), work, n_jobs)
+    return Neighbors(left.distances, left.indices)

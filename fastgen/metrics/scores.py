@@ -414,10 +414,8 @@ def _likelihood(context: Context) -> dict[str, Score]:
     error = 2 * found.gap_standard_error
     if found.gap < found.gap_floor - error:
         verdict = "overfit: the training data are likelier than the holdout"
-    elif found.gap > found.gap_floor + error:
-        verdict = "the holdout is likelier than the training data"
     else:
-        verdict = "training data and holdout are alike"
+        verdict = "no overfitting seen"
     gap = Score(
         found.gap, found.gap_floor, found.gap_interval, "higher", verdict, found.n_generated
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _random, _results, _validate
 from .._dispatch import sliced as dispatch
+from ..neighbors import finite_rows
 from .covariances import same_dimension
 
 __all__ = ["SlicedDistance", "sliced_wasserstein"]
@@ -107,7 +108,7 @@ def sliced_wasserstein(
     Notes
     -----
     Rows that float32 holds exactly are projected and sorted in float32, centered; the differences
-    are squared in float64. Memory is bounded by 64 directions at a time.
+    are squared in float64. Memory is bounded by 256 directions at a time.
 
     Examples
     --------
@@ -119,13 +120,13 @@ def sliced_wasserstein(
     >>> round(sliced_wasserstein(X, X + 3.0, random_state=0).value, 1)
     9.0
     """
-    X = _validate.data_matrix(X, "X", minimum_rows=4)
-    Y = _validate.data_matrix(Y, "Y")
+    X, Y = finite_rows(X, "X"), finite_rows(Y, "Y")
+    for rows, least, name in ((X, 4, "X"), (Y, 2, "Y")):
+        if len(rows) < least:
+            raise ValueError(f"{name} must have at least {least} rows, got {len(rows)}")
     same_dimension(X, Y, "X", "Y")
     count = _validate.integer(n_directions, "n_directions")
     rng = _random.generator(random_state)
-    # a random order makes parts and halves of consecutive rows random ones
-    X, Y = X[rng.permutation(len(X))], Y[rng.permutation(len(Y))]
     n_half = len(X) // 2
     n_parts = _PARTS if min(len(X), len(Y)) >= _LEAST * _PARTS else 0
     found = dispatch.sliced_distances(X, Y, count, n_half, n_parts, rng)

@@ -1,9 +1,9 @@
 """Nearest rows, balls and angles between two sets, from tiles of inner products.
 
 The caller multiplies matrices in float32. A product bounds half of a squared distance from both
-sides: ``low[i] + low[j] - product`` from below, ``error[i] + error[j]`` more from above. What the
-bounds leave open is evaluated in float64 from differences, so that every count and list is that of
-a double loop.
+sides: ``low[i] + low[j] - product`` from below, ``error[i] + error[j] + rest[i] * rest[j]`` more
+from above. What the bounds leave open is evaluated in float64 from differences, so that every count
+and list is that of a double loop.
 
 Halves of squared distances are in the units of the products; ``unit`` times a squared distance of
 the rows is one.
@@ -30,13 +30,15 @@ _TWO = np.float32(2 - 2e-6)
 class Lists(NamedTuple):
     """Rows of a set, their bounds, and their nearest rows in the other set.
 
-    rows (n, d); low, error (n,) float32; need (n,) float32, above which nothing enters a list;
-    distances (n, k) squared and indices (n, k), in order, infinity and -1 where there are none.
+    rows (n, d); low, error, rest (n,) float32; need (n,) float32, above which nothing enters a
+    list; distances (n, k) squared and indices (n, k), in order, infinity and -1 where there are
+    none.
     """
 
     rows: Any
     low: Any
     error: Any
+    rest: Any
     need: Any
     distances: Any
     indices: Any
@@ -97,14 +99,15 @@ def _cosine_distance(a, b, length_a, length_b):
 
 
 @kernel
-def start_lists(scores, left, right, same):
-    """Lower ``left.need`` to the k-th least upper bound of a tile, k the length of a list.
+def start_lists(scores, left, right, unit, same):
+    """Lower ``left.need`` to the distance of k rows that seem near, k the length of a list.
 
     Parameters
     ----------
     scores : float32 array (n, m)
         Inner products of the rows of ``left`` and ``right``.
     left, right : Lists
+    unit : float
     same : bool
         Whether both are the same rows; none is in its own list.
     """
@@ -112,19 +115,25 @@ def start_lists(scores, left, right, same):
     count = left.distances.shape[1]
     if m - same < count:
         return
-    least = np.empty(count, np.float32)
+    x, own_low, own_error, own_rest, own_need = (
+        left.rows, left.low, left.error, left.rest, left.need
+    )  # fmt: skip
+    y, low, error = right.rows, right.low, right.error
+    least, which = np.empty(count, np.float32), np.zeros(count, np.int64)
     for i in range(n):
         least[:] = _LARGE
-        own = left.low[i] + left.error[i]
         for j in range(m):
-            high = own + (right.low[j] + right.error[j]) - scores[i, j]
-            if high < least[-1] and not (same and i == j):
-                at = count - 1
-                while at > 0 and high < least[at - 1]:
-                    least[at] = least[at - 1]
-                    at -= 1
-                least[at] = high
-        left.need[i] = min(left.need[i], _round_up(np.float64(least[-1])))
+            half = low[j] - scores[i, j]
+            if half < least[-1] and not (same and i == j):
+                _insert(half, j, least, which)
+        farthest = 0.0
+        for j in which:
+            if own_rest[i] > 0:
+                found = unit * _squared_distance(x[i], y[j])
+            else:  # the bounds are as good
+                found = own_low[i] + own_error[i] + (low[j] + error[j]) - scores[i, j]
+            farthest = max(farthest, found)
+        own_need[i] = min(own_need[i], _round_up(farthest))
 
 
 @kernel
@@ -207,13 +216,14 @@ def join_lists(scores, left, right, first_left, first_right, unit, same):
 
 @kernel(fastmath={"nsz", "nnan"})
 def _flag_pairs(
-    row, low, error, need, inner, outer, part, inverse, ratio_need, cosine_need, own, flags
+    row, low, error, rest, need, inner, outer, part, inverse, ratio_need, cosine_need, own, flags
 ):
     """Flag the pairs that are open, and those that surely lie in the ball of either row."""
-    own_low, own_error, own_need, own_inner, own_outer, own_kept, own_part, own_inverse = own
+    own_low, own_error, own_rest, own_need, own_inner, own_outer = own[:6]
+    own_kept, own_part, own_inverse = own[6:]
     for j in range(row.size):
         half = own_low + low[j] - row[j]
-        high = half + (own_error + error[j])
+        high = half + (own_error + error[j] + own_rest * rest[j])
         gap = own_part - part[j]
         over = own_inverse * inverse[j]
         apart = (half - gap * gap) * over
@@ -262,8 +272,8 @@ def join_sets(
         Pairs that had to be computed in float64.
     """
     # fields taken out of a tuple once: inside the loops each would be counted as a reference
-    x, own_low, own_error, own_need, own_distances, own_indices = left
-    y, low, error, need, distances, indices = right
+    x, own_low, own_error, own_rest, own_need, own_distances, own_indices = left
+    y, low, error, rest, need, distances, indices = right
     own_squared, own_inner, own_outer, own_held = spheres
     squared, inner, outer, held = balls
     own_length, own_part, own_inverse = angles
@@ -275,12 +285,12 @@ def join_sets(
     evaluated = 0
     for i in range(n):
         own = (
-            own_low[i], own_error[i], own_need[i], own_inner[i], own_outer[i], kept[i], own_part[i],
-            own_inverse[i],
+            own_low[i], own_error[i], own_rest[i], own_need[i], own_inner[i], own_outer[i], kept[i],
+            own_part[i], own_inverse[i],
         )  # fmt: skip
         _flag_pairs(
-            scores[i], low, error, need, inner, outer, part, inverse, ratio_need, cosine_need, own,
-            flags,
+            scores[i], low, error, rest, need, inner, outer, part, inverse, ratio_need, cosine_need,
+            own, flags,
         )  # fmt: skip
         for word in range(words.size):
             if words[word] == 0:
@@ -290,7 +300,7 @@ def join_sets(
                 if flags[j] & _OPEN:
                     a, b = first_left + i, first_right + j
                     half = own_low[i] + low[j] - scores[i, j]
-                    high = half + (own_error[i] + error[j])
+                    high = half + (own_error[i] + error[j] + own_rest[i] * rest[j])
                     open_left = half <= own_outer[i] and not in_left
                     open_right = half <= outer[j] and not in_right
                     nearer = half <= ratio_need[j] * kept[i]

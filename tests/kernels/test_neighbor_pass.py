@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracles import neighbor_pass as naive
 
 from fastgen._dispatch import neighbor_pass as kernels
-from fastgen.metrics import neighbor_pass
+from fastgen.metrics import _screen, neighbor_pass
 
 door = importlib.import_module("fastgen.metrics.neighbor_pass")
 
@@ -47,7 +47,7 @@ def check(real, generated, k, **options):
 def small_tiles(monkeypatch):
     """Several tiles however few the rows are."""
     monkeypatch.setattr(door, "_ROWS", 23)
-    monkeypatch.setattr(door, "_CHUNK", 64)
+    monkeypatch.setattr(_screen, "_CHUNK", 64)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -149,6 +149,51 @@ def test_opposite_and_absent_directions(small_tiles):
     assert np.isnan(neighbor_pass(np.zeros((9, 2)), generated[:, :2], 1).cosine_distance).all()
 
 
+def low_rank(n, d, rank, seed, noise=0.05):
+    rng = np.random.default_rng(seed)
+    basis = np.random.default_rng(99).standard_normal((rank, d))
+    return rng.standard_normal((n, rank)) @ basis + noise * rng.standard_normal((n, d))
+
+
+@pytest.mark.parametrize("case", ["usual", "offset", "float32", "duplicates", "narrow", "exact"])
+def test_screening_by_leading_coordinates(small_tiles, monkeypatch, case):
+    for name, value in {
+        "SMALL": 0,
+        "_FITTED": 15,
+        "_SAMPLE": 30,
+        "_WIDTHS": (4, 8),
+        "_EVALUATION": 1.0,
+    }.items():
+        monkeypatch.setattr(_screen, name, value)
+    widths = []
+    real_screen = _screen.ScreenedSet.__init__
+
+    def seen(self, rows, screen, count):
+        real_screen(self, rows, screen, count)
+        widths.append(self.vectors.shape[1])
+
+    monkeypatch.setattr(_screen.ScreenedSet, "__init__", seen)
+    noise = 0.0 if case == "exact" else 0.05
+    real, generated = low_rank(130, 60, 4, 0, noise), low_rank(120, 60, 4, 1, noise)
+    if case == "offset":
+        real, generated = real + 1e6, generated + 1e6
+    if case == "float32":
+        real, generated = real.astype(np.float32), generated.astype(np.float32)
+    if case == "duplicates":
+        real[50:90], generated[::3] = real[3], real[:40]
+    if case == "narrow":
+        generated *= 0.1
+    check(real, generated, 3)
+    assert len(widths) == 4
+    assert max(widths) <= 9  # of 60 columns
+    check(generated, -3 * generated, 2)
+    further = low_rank(100, 60, 4, 7)
+    lists = door.nearest_real(neighbor_pass(real, generated, 2), further, 2)
+    squares, order = naive.join_lists(further, real, 2, False)
+    np.testing.assert_array_equal(lists.index, order)
+    np.testing.assert_allclose(lists.squared_distance, squares, rtol=1e-12)
+
+
 def test_without_balls():
     rng = np.random.default_rng(0)
     real, generated = rng.standard_normal((40, 3)), rng.standard_normal((1, 3))
@@ -173,6 +218,12 @@ def test_screening_spares_nearly_all_evaluations(monkeypatch):
     sets = [rng.standard_normal((1500, 64), dtype=np.float32) + 5 for _ in range(2)]
     neighbor_pass(*sets, 3)
     assert sum(counted) < 0.03 * 2 * 1500**2
+    # one row far out does not keep the others from being told apart
+    counted.clear()
+    sets[0][7] *= 1e6
+    neighbor_pass(sets[0], sets[1], 3)
+    assert sum(counted) < 0.05 * 2 * 1500**2
+    sets[0][7] = sets[0][8]
     # all rows of one set in all balls of the other: nothing is left open
     counted.clear()
     neighbor_pass(sets[0], (sets[1] - 5) * np.float32(0.01) + 5, 3)
@@ -182,11 +233,11 @@ def test_screening_spares_nearly_all_evaluations(monkeypatch):
 def test_first_bounds_are_above_the_lists():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((40, 6)).astype(np.float32)
-    mean, scale = door._moments([rows], "rows")
-    part = door._Set(rows, mean, scale, 3)
+    screen = _screen.screen_of(None, rows, rows, [_screen.Extent.of(rows)], "rows")
+    part = _screen.ScreenedSet(rows, screen, 3)
     every = part.lists(slice(0, 40))
-    kernels.start_lists(part.vectors @ part.vectors.T, every, every, same=True)
-    wanted = naive.start_lists(rows, rows, 3, True) * scale**2 / 2
+    kernels.start_lists(part.vectors @ part.vectors.T, every, every, screen.unit, same=True)
+    wanted = naive.start_lists(rows, rows, 3, True) * screen.unit
     assert (part.need >= wanted).all()
     np.testing.assert_allclose(part.need, wanted, rtol=1e-4)
 

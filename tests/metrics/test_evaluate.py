@@ -24,7 +24,7 @@ def planted():
         "collapsed": np.repeat(fresh[:1], N, axis=0) + 1e-6 * rng.standard_normal((N, 4)),
         "copies": real[rng.integers(N, size=N)] + 1e-3 * rng.standard_normal((N, 4)),
         "dropped": fresh[fresh[:, 0] < 3],
-        "noisy": fresh + 1.5 * rng.standard_normal((N, 4)),
+        "noisy": fresh + 3 * rng.standard_normal((N, 4)),
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def test_tiles_and_precision_do_not_matter(monkeypatch, measure, far):
     """Features that float32 holds are multiplied in float32; a common offset costs no digits."""
     X, Y = ((rows + far).astype(np.float32) for rows in sets(150, 90, 24))
     single = measure(X, Y)
-    monkeypatch.setattr(module.kernel_sums, "_single", lambda rows: False)
+    monkeypatch.setattr(module.kernel_sums, "product_type", lambda *sets: np.float64)
     double = measure(X, Y)
     assert single.value == pytest.approx(double.value, rel=1e-6)
     monkeypatch.setattr(module.kernel_sums, "_ROWS", 32)
@@ -61,6 +61,14 @@ def test_tiles_and_precision_do_not_matter(monkeypatch, measure, far):
     assert tiled.value == pytest.approx(double.value, rel=1e-7)
     assert tiled.standard_error == pytest.approx(double.standard_error, rel=1e-9)
     assert tiled.noise == pytest.approx(double.noise, rel=1e-6)
+
+
+def test_an_outlier_costs_no_digits():
+    X, Y = (rows.astype(np.float32) for rows in sets(150, 90, 24))
+    X[7] = 1e8
+    found = cmmd(X, Y, sigma=3.0)
+    matrices = [naive.gaussian_kernel(a.astype(float), b, 3.0) for a, b in ((X, X), (Y, Y), (X, Y))]
+    assert found.value == pytest.approx(naive.unbiased_mmd2(*matrices), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_scale_and_constant_features_do_not_matter():
 def test_large_sets_are_drawn_from():
     sets = [normal(90, 3, seed=s) for s in range(3)]
     found = fld(*sets, random_state=0, max_samples=50)
-    assert (found.n_train, found.n_generated, found.n_holdout) == (50, 50, 50)
+    assert (found.n_train, found.n_generated, found.n_holdout) == (50, 25, 50)
     assert found == fld(*sets, random_state=0, max_samples=50)
     assert found.to_dict()["interval"] == list(found.interval)
     assert "FeatureLikelihood(value=" in repr(found)
