@@ -12,20 +12,28 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from .densities import density_figure
+    from .diffusion import calibration_figure, local_figure
+    from .modes import mode_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
     from .study import study_figure
     from .style import SUFFIXES, save_figure
     from .sweep import sweep_figure
     from .theory import theory_figure
+    from .training import history_figure, sample_figure
     from .transport import transport_figure
 
 _HOMES = {
     "SUFFIXES": "style",
+    "calibration_figure": "diffusion",
     "density_figure": "densities",
+    "history_figure": "training",
+    "local_figure": "diffusion",
+    "mode_figure": "modes",
     "nearest_figure": "nearest",
     "overfit_figure": "nearest",
     "plane_figure": "plane",
+    "sample_figure": "training",
     "save_figure": "style",
     "score_figure": "nearest",
     "study_figure": "study",
@@ -36,10 +44,15 @@ _HOMES = {
 
 __all__ = [
     "SUFFIXES",
+    "calibration_figure",
     "density_figure",
+    "history_figure",
+    "local_figure",
+    "mode_figure",
     "nearest_figure",
     "overfit_figure",
     "plane_figure",
+    "sample_figure",
     "save_figure",
     "score_figure",
     "study_figure",
