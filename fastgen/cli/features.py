@@ -12,7 +12,7 @@ import typer
 from . import arrays, outputs
 
 if TYPE_CHECKING:
-    from ..images import ImageFolder
+    from ..images import ImageArray, ImageFolder
     from ..metrics.statistics import FeatureStatistics
 
 _FEATURES = ("pixels", "pca", "inception", "resnet18")
@@ -43,6 +43,7 @@ Resize = Annotated[
     int | None,
     typer.Option("--resize", help="Resize all images to squares of this many pixels a side."),
 ]
+Rgb = Annotated[bool, typer.Option("--rgb", help="Read gray images as three channels.")]
 Batch = Annotated[int, typer.Option("--batch-size", help="Images at a time.")]
 Device = Annotated[
     str | None, typer.Option("--device", help="Device of the network, such as cuda.")
@@ -106,6 +107,7 @@ class Reader:
         batch_size: int,
         device: str | None,
         progress: bool,
+        rgb: bool = False,
     ) -> None:
         from .. import _validate
 
@@ -118,6 +120,8 @@ class Reader:
         if resize is not None:
             _validate.integer(resize, "--resize")
         self.features, self.resize, self.progress = features, resize, progress
+        self.rgb = rgb or self.network
+        self._asked_rgb = rgb
         self.n_components = _validate.integer(pca_components, "--pca-components")
         self.batch_size = _validate.integer(batch_size, "--batch-size")
         self.weights, self.device = weights, device
@@ -137,17 +141,22 @@ class Reader:
         return [components(part) for part in rows]
 
     def _source(self, name: str) -> Any:
-        """Return an ImageFolder, FeatureStatistics, or an array (n, ...)."""
-        from ..images import ImageFolder
+        """Return an ImageFolder, an ImageArray, FeatureStatistics, or features (n, d)."""
+        from ..images import ImageArray, ImageFolder
 
         if os.path.isdir(name):
-            return ImageFolder(name, resize=self.resize, rgb=self.network)
+            return ImageFolder(name, resize=self.resize, rgb=self.rgb)
         found = read(name)
-        if self.resize is not None or (isinstance(found, np.ndarray) and self.network):
-            option = "--resize" if self.resize is not None else f"--features {self.features}"
+        if isinstance(found, np.ndarray) and found.ndim > 2:
+            return ImageArray(found, resize=self.resize, rgb=self.rgb, name=name)
+        asked = {"--resize": self.resize is not None, "--rgb": self._asked_rgb}
+        if isinstance(found, np.ndarray):
+            asked[f"--features {self.features}"] = self.network
+        if any(asked.values()):
+            option = next(option for option, given in asked.items() if given)
             raise ValueError(
-                f"{option} needs folders of images, got {name!r}; leave it out if that holds "
-                "features"
+                f"{option} needs folders or arrays of images, got {name!r}; leave it out if that "
+                "holds features"
             )
         return found
 
@@ -166,11 +175,10 @@ class Reader:
 
     def _moments(self, source: Any) -> np.ndarray | FeatureStatistics:
         """Statistics of a source; its features where there are no more of them than dimensions."""
-        from ..images import ImageFolder
         from ..metrics.features import Pixels
         from ..metrics.statistics import FeatureStatistics
 
-        if not isinstance(source, ImageFolder):
+        if isinstance(source, np.ndarray | FeatureStatistics):
             return Pixels()(source) if isinstance(source, np.ndarray) else source
         found, kept = FeatureStatistics(), []
         for part in self._parts(source):
@@ -180,16 +188,16 @@ class Reader:
                 kept.append(part)
         return np.concatenate(kept) if kept else found
 
-    def _parts(self, folder: ImageFolder) -> Iterator[np.ndarray]:
-        """Features of a folder, batch by batch."""
+    def _parts(self, images: ImageFolder | ImageArray) -> Iterator[np.ndarray]:
+        """Features of images, batch by batch."""
         from .. import _progress
 
         extractor = self._network_features() if self.network else _pixels()
-        title = os.path.basename(os.path.normpath(folder.folder))
+        title = os.path.basename(os.path.normpath(images.name))
         with _progress.reporter(
-            self.progress, unit="image", total=len(folder), title=title
+            self.progress, unit="image", total=len(images), title=title
         ) as report:
-            for batch in folder.batches(self.batch_size):
+            for batch in images.batches(self.batch_size):
                 yield extractor(batch)
                 report(len(batch))
 

@@ -18,6 +18,7 @@ from .features import (
     Progress,
     Reader,
     Resize,
+    Rgb,
     SaveStats,
     Second,
     Weights,
@@ -36,6 +37,7 @@ def fid(
     pca_components: Components = 64,
     weights: Weights = None,
     resize: Resize = None,
+    rgb: Rgb = False,
     batch_size: Batch = 64,
     device: Device = None,
     save_stats: SaveStats = None,
@@ -50,7 +52,9 @@ def fid(
     fastgen fid real/ generated/ --features inception --save-stats real.npz
     """
     with reported():
-        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
+        reader = Reader(
+            features, pca_components, weights, resize, batch_size, device, progress, rgb
+        )
         check_stats(save_stats, features, (a, b))
         from ..metrics import fid_wam
 

@@ -18,6 +18,7 @@ from .features import (
     Progress,
     Reader,
     Resize,
+    Rgb,
     SaveStats,
     Second,
     Weights,
@@ -61,6 +62,7 @@ def wam(
     pca_components: Components = 64,
     weights: Weights = None,
     resize: Resize = None,
+    rgb: Rgb = False,
     batch_size: Batch = 64,
     device: Device = None,
     save_stats: SaveStats = None,
@@ -75,7 +77,9 @@ def wam(
     fastgen wam real/ generated/ --features resnet18 --components 10 --bootstrap 200
     """
     with reported():
-        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
+        reader = Reader(
+            features, pca_components, weights, resize, batch_size, device, progress, rgb
+        )
         check_stats(save_stats, features, (a, b))
         if plot is not None:
             from .. import plotting

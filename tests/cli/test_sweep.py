@@ -434,3 +434,36 @@ def test_a_drawn_seed_is_told_and_repeats_the_sweep(tmp_path):
     second = call(*options, "--no-progress", "--out", tmp_path / "b.nc", "--seed", seed)
     assert "seed" not in second.stderr
     np.testing.assert_array_equal(read(tmp_path / "a.nc").w2, read(tmp_path / "b.nc").w2)
+
+
+def test_images_are_resized_and_columns_chosen(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(pixels):
+        mode = "L" if i % 2 else "RGB"
+        Image.fromarray(image).convert(mode).save(tmp_path / "images" / f"{i:02}.png")
+    np.save(tmp_path / "images.npy", pixels)
+    asked = ("--resize", 2, "--rgb", "--latent-dims", "1", "--n-samples", 3, "--trials", 1)
+    for spec in ("images", "images.npy"):
+        result = call("sweep", "--data", tmp_path / spec, *asked, "--json", "--seed", 0)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["attrs"]["dim"] == 12
+    table = "gene,a,b,c\n" + "".join(f"g{i},{i},{i * i % 7},{-i}\n" for i in range(12))
+    (tmp_path / "t.csv").write_text(table)
+    asked = ("--latent-dims", "1", "--n-samples", 3, "--trials", 1, "--json", "--seed", 0)
+    for options, dim in (((), 3), (("--columns", "a,c"), 2), (("--ignore", "b"), 2)):
+        result = call("sweep", "--data", tmp_path / "t.csv", *asked, *options)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["attrs"]["dim"] == dim
+    np.save(tmp_path / "flat.npy", np.zeros((4, 4)))
+    for options, message in (
+        (("digits", "--resize", 4), "--resize needs a folder or an array of images"),
+        ((tmp_path / "t.csv", "--rgb"), "--rgb needs a folder or an array of images"),
+        ((tmp_path / "flat.npy", "--rgb"), "of shape (4, 4)"),
+        (("digits", "--columns", "a"), "--columns needs a table"),
+        ((tmp_path / "t.csv", "--columns", "d"), "'d'"),
+    ):
+        result = call("sweep", "--data", *options, *asked)
+        assert result.exit_code == 2
+        assert message in result.stderr
