@@ -58,30 +58,61 @@ Progress = Annotated[
 ]
 
 
-def check_stats(path: str | None, features: str | None, inputs: Sequence[str]) -> None:
+def check_stats(
+    path: str | None,
+    features: str | None,
+    inputs: Sequence[str],
+    *,
+    option: str = "--save-stats",
+) -> None:
     """Raise before the work begins if statistics cannot be written to ``path``, or must not be."""
     if path is None:
         return
-    outputs.check(path, "--save-stats", (".npz",))
+    outputs.check(path, option, (".npz",))
     for name in inputs:
         if _same_file(path, name) or _same_file(path, name.rpartition(":")[0]):
-            raise ValueError(
-                f"--save-stats {path!r} would replace the input {name!r}; name another"
-            )
+            raise ValueError(f"{option} {path!r} would replace the input {name!r}; name another")
     if features == "pca":
         raise ValueError(
-            "--save-stats has no use with --features pca: components are found anew on each A; use "
+            f"{option} has no use with --features pca: components are found anew on each A; use "
             "pixels"
         )
 
 
-def write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list[str]:
+def said(kind: str | None, counts: Sequence[int | None], n_features: int | None) -> str:
+    """Say what a distance is of, in a line; nothing where features were given.
+
+    Parameters
+    ----------
+    kind : str or None
+        Kind of the features.
+    counts : sequence of int or None
+        Images of each set, where known.
+    n_features : int or None
+    """
+    if kind is None:
+        return ""
+    kinds = {
+        "pixels": "pixels, not of Inception features",
+        "pca": "principal components of pixels, not of Inception features",
+        "inception": "features of torchvision's Inception v3, not of the network that published "
+        "FIDs use",
+        "resnet18": "features of ResNet-18, not of Inception",
+    }
+    images = " and ".join("unknown" if count is None else str(count) for count in counts)
+    return f"of {kinds[kind]}; {images} images, {n_features} features"
+
+
+def write_stats(
+    rows: np.ndarray | FeatureStatistics, path: str | None, kind: str | None = None
+) -> list[str]:
     """Write the statistics of a set, and return the files written."""
     from ..metrics.statistics import FeatureStatistics
 
     if path is None:
         return []
     found = rows if isinstance(rows, FeatureStatistics) else FeatureStatistics().update(rows)
+    found.features = kind if found.features is None else found.features
     found.save(path)
     return [path]
 
@@ -126,10 +157,22 @@ class Reader:
         self.batch_size = _validate.integer(batch_size, "--batch-size")
         self.weights, self.device = weights, device
         self._extractor: Any = None
+        self.kind = features  # of the features that are compared, None where they were given
 
     def sets(self, names: Sequence[str], *, moments: bool) -> list[Any]:
         """Features (n, d) of what is named, or with ``moments`` what the FID needs of them."""
+        from ..metrics.statistics import FeatureStatistics
+
         sources = [self._source(name) for name in names]
+        if self.kind is None and any(hasattr(source, "batches") for source in sources):
+            self.kind = "pixels"
+        for name, source in zip(names, sources, strict=True):
+            own = source.features if isinstance(source, FeatureStatistics) else None
+            if None not in (own, self.kind) and own != self.kind:
+                raise ValueError(
+                    f"{name} holds statistics of {own!r} features, but those of the others are "
+                    f"{self.kind!r}; pass --features {own}, or name other statistics"
+                )
         if moments and self.features != "pca":
             return [self._moments(source) for source in sources]
         rows = [self._rows(source) for source in sources]

@@ -23,6 +23,7 @@ from .features import (
     Second,
     Weights,
     check_stats,
+    said,
     write_stats,
 )
 
@@ -61,7 +62,7 @@ def fid(
         sets = reader.sets((a, b), moments=True)
         with outputs.warnings_in_a_line():
             value = fid_wam.fid(*sets)
-        files = write_stats(sets[0], save_stats)
+        files = write_stats(sets[0], save_stats, reader.kind)
         told = {
             "fid": value,
             "a": a,
@@ -69,10 +70,11 @@ def fid(
             "n_a": _size(sets[0]),
             "n_b": _size(sets[1]),
             "n_features": _width(sets[0]),
-            "features": features,
+            "features": reader.kind,
             "files": files,
         }
-        outputs.tell(told, f"FID: {value:.6g}", as_json)
+        about = said(reader.kind, (told["n_a"], told["n_b"]), told["n_features"])
+        outputs.tell(told, f"FID: {value:.6g}" + (f"  ({about})" if about else ""), as_json)
 
 
 def _size(rows: np.ndarray | FeatureStatistics) -> int | None:

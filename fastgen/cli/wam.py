@@ -23,6 +23,7 @@ from .features import (
     Second,
     Weights,
     check_stats,
+    said,
     write_stats,
 )
 
@@ -99,12 +100,13 @@ def wam(
                 reg_covar=reg_covar,
                 random_state=seed,
             )
-        files = write_stats(sets[0], save_stats)
+        files = write_stats(sets[0], save_stats, reader.kind)
         if plot is not None:
             plotting.save_figure(result.plot(), plot)
             files.append(plot)
-        told = {**result.to_dict(), "a": a, "b": b, "features": features, "files": files}
-        outputs.tell(told, _table(result), as_json)
+        told = {**result.to_dict(), "a": a, "b": b, "features": reader.kind, "files": files}
+        about = said(reader.kind, [len(rows) for rows in sets], sets[0].shape[1])
+        outputs.tell(told, _table(result) + (f"\n{about}" if about else ""), as_json)
 
 
 def _table(result: WaMResult) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .modes import mode_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
+    from .profiles import profile_figure
+    from .selection import selection_figure
     from .study import study_figure
     from .style import SUFFIXES, save_figure
     from .sweep import sweep_figure
@@ -33,9 +35,11 @@ _HOMES = {
     "nearest_figure": "nearest",
     "overfit_figure": "nearest",
     "plane_figure": "plane",
+    "profile_figure": "profiles",
     "sample_figure": "training",
     "save_figure": "style",
     "score_figure": "nearest",
+    "selection_figure": "selection",
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
@@ -52,9 +56,11 @@ __all__ = [
     "nearest_figure",
     "overfit_figure",
     "plane_figure",
+    "profile_figure",
     "sample_figure",
     "save_figure",
     "score_figure",
+    "selection_figure",
     "study_figure",
     "sweep_figure",
     "theory_figure",

@@ -291,3 +291,47 @@ def test_gray_and_colored_images_meet_as_rgb(files):
     np.save(files / "gray.npy", PIXELS[0][..., 0])
     found = told("fid", files / "gray.npy", files / "fake", "--rgb")
     assert (found["n_a"], found["n_features"]) == (30, 48)
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_statistics_of_a_folder_or_array_serve_as_the_set(files):
+    out = files / "REAL.NPZ"
+    found = told("stats", files / "real", "--out", out)
+    assert (found["n"], found["n_features"], found["features"]) == (30, 48, "pixels")
+    whole = told("fid", files / "real", files / "fake")
+    assert told("fid", out, files / "fake")["fid"] == pytest.approx(whole["fid"], rel=1e-9)
+    with np.load(out) as kept:
+        np.testing.assert_allclose(kept["mu"], rows(PIXELS[0]).mean(axis=0))
+        np.testing.assert_allclose(kept["sigma"], np.cov(rows(PIXELS[0]).T), atol=1e-12)
+    result = call("stats", files / "y.npz", "--out", files / "y2.npz")
+    assert result.stdout.startswith("statistics of 180 rows, 3 features\nwrote ")
+    assert told("fid", files / "y2.npz", files / "y.npz")["fid"] == pytest.approx(0, abs=1e-9)
+    message = "would replace the input"
+    assert message in refused("stats", files / "y.npz", "--out", files / "y.npz")
+    assert "--out must end in .npz" in refused("stats", files / "y.npz", "--out", files / "y.txt")
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_a_distance_says_of_what_it_is(files):
+    plain = call("fid", files / "real", files / "fake").stdout
+    assert plain.endswith("(of pixels, not of Inception features; 30 and 30 images, 48 features)\n")
+    wam = call("wam", files / "real", files / "real", "--components", 1).stdout
+    assert wam.endswith("of pixels, not of Inception features; 30 and 30 images, 48 features\n")
+    assert told("fid", files / "real", files / "fake")["features"] == "pixels"
+    assert told("fid", files / "x.npy", files / "y.npz")["features"] is None
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_statistics_of_other_features_are_refused(files):
+    found = FeatureStatistics().update(rows(PIXELS[0]))
+    found.features = "inception"
+    found.save(files / "inception.npz")
+    line = refused("fid", files / "inception.npz", files / "real")
+    assert "holds statistics of 'inception' features" in line
+    assert "pass --features inception" in line
+    other = FeatureStatistics().update(rows(PIXELS[1]))
+    other.features = "pixels"
+    with pytest.raises(ValueError, match="X and Y must be of the same features"):
+        fid(FeatureStatistics.load(files / "inception.npz"), other)
+    with pytest.raises(ValueError, match="self and other must be of the same features"):
+        other.merge(FeatureStatistics.load(files / "inception.npz"))

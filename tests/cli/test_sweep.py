@@ -314,12 +314,21 @@ def test_store_of_other_arguments(tmp_path):
     assert run_sweep("--store", store).exit_code == 0
     out = tmp_path / "a.nc"
     refuse(
-        run_sweep("--store", store, "--trials", "4", "--out", out),
-        "was made with n_trials=3",
+        run_sweep("--store", store, "--n-samples", "5", "--out", out),
+        "was made with n_samples=6",
         tmp_path,
         ["store"],
     )
     refuse(run_sweep("--store", __file__), "store must be a folder")
+
+
+def test_a_store_takes_more_trials_and_latents(tmp_path):
+    store, out = tmp_path / "store", tmp_path / "a.nc"
+    assert run_sweep("--store", store).exit_code == 0
+    more = ("--trials", "5", "--latent-dims", "1:16")
+    assert run_sweep("--store", store, *more, "--out", out).exit_code == 0
+    whole = sweep(**{**LIKE_SMALL, "latent_dims": range(1, 17), "n_trials": 5})
+    xarray.testing.assert_allclose(read(out), whole, rtol=1e-8)
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
