@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import secrets
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -355,11 +357,9 @@ def _drawn(
             center=rows.mean(axis=0), scale=rows.std(axis=0), labels=columns,
         )  # fmt: skip
 
-    draw = {
-        "--plot": fit.plot,
-        "--plot-profiles": profiles,
-        "--plot-selection": lambda: plotting.selection_figure(scores),
-    }
+    draw: dict[str, Callable[[], Figure]] = {"--plot": fit.plot, "--plot-profiles": profiles}
+    if scores is not None:
+        draw["--plot-selection"] = functools.partial(plotting.selection_figure, scores)
     wanted = {option: path for option, path in plots.items() if path is not None}
     for option, path in wanted.items():
         plotting.save_figure(draw[option](), path)

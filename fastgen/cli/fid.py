@@ -63,17 +63,18 @@ def fid(
         with outputs.warnings_in_a_line():
             value = fid_wam.fid(*sets)
         files = write_stats(sets[0], save_stats, reader.kind)
+        n_a, n_b, width = _size(sets[0]), _size(sets[1]), _width(sets[0])
         told = {
             "fid": value,
             "a": a,
             "b": b,
-            "n_a": _size(sets[0]),
-            "n_b": _size(sets[1]),
-            "n_features": _width(sets[0]),
+            "n_a": n_a,
+            "n_b": n_b,
+            "n_features": width,
             "features": reader.kind,
             "files": files,
         }
-        about = said(reader.kind, (told["n_a"], told["n_b"]), told["n_features"])
+        about = said(reader.kind, (n_a, n_b), width)
         outputs.tell(told, f"FID: {value:.6g}" + (f"  ({about})" if about else ""), as_json)
 
 

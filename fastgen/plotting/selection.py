@@ -61,6 +61,8 @@ def selection_figure(
     >>> figure.axes[0].get_xlabel()
     'components'
     """
+    from matplotlib.ticker import MaxNLocator
+
     if "score" not in dataset or "n_components" not in dataset.dims:
         raise ValueError("dataset must be what select_components returns, got no scores")
     scores = dataset.score.transpose("n_components", ...).values
@@ -82,7 +84,7 @@ def selection_figure(
             )  # fmt: skip
     best = dataset.attrs.get("best", counts[np.argmax(means)])
     style.draw_pole(axes, best)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.frame(axes)
     style.name_axes(axes, "components", _NAMES.get(dataset.attrs.get("criterion", ""), "score"))
     style.draw_legend(axes, title=f"best {best}")
