@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -91,9 +92,7 @@ def load(
         option = "--ignore" if columns is None else "--columns"
         raise ValueError(f"{option} needs a table, got --data {spec}")
     if spec == "digits":
-        from sklearn.datasets import load_digits
-
-        return load_digits().data
+        return _digits()
     array = arrays.read(spec, f"--data must be {_KINDS}")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"--data {spec!r} must hold numbers, got dtype {array.dtype}")
@@ -107,6 +106,19 @@ def load(
             )
         return _rows(ImageArray(array, resize=resize, rgb=rgb, name=f"--data {spec}"))
     return _flat(array, spec)
+
+
+def _digits() -> np.ndarray:
+    """Read the images that come with scikit-learn, without the second that importing it takes."""
+    found = importlib.util.find_spec("sklearn")
+    places = (found.submodule_search_locations or ()) if found else ()
+    for place in places:
+        path = os.path.join(place, "datasets", "data", "digits.csv.gz")
+        if os.path.exists(path):
+            return np.loadtxt(path, delimiter=",")[:, :-1]
+    from sklearn.datasets import load_digits
+
+    return load_digits().data
 
 
 def _flat(array: np.ndarray, spec: str) -> np.ndarray:

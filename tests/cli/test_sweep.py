@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray
 from PIL import Image
+from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import fastgen
@@ -476,3 +477,30 @@ def test_images_are_resized_and_columns_chosen(tmp_path):
         result = call("sweep", "--data", *options, *asked)
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_digits_are_those_of_scikit_learn():
+    expected = load_digits().data
+    found = data.load("digits")
+    np.testing.assert_array_equal(found, expected)
+    assert found.flags.c_contiguous == expected.flags.c_contiguous
+
+
+def test_a_sweep_imports_what_it_needs(tmp_path):
+    """scikit-learn, of which estimators are made, takes more time than the sweep."""
+    command = [
+        "sweep",
+        "--data",
+        "digits",
+        *SMALL,
+        "--out",
+        str(tmp_path / "a.nc"),
+        "--no-progress",
+    ]
+    code = (
+        "import sys\nfrom fastgen.cli import main\ntry:\n    main()\nexcept SystemExit:\n"
+        "    heavy = {'sklearn', 'scipy.stats', 'scipy.signal', 'torch'} & set(sys.modules)\n"
+        "    assert not heavy, heavy"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
