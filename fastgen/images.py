@@ -61,6 +61,8 @@ class ImageFolder:
     Attributes
     ----------
     paths : list of pathlib.Path
+    name : str
+        The folder, as it was given.
     names : list of str
         Paths within the folder. Bytes that are no UTF-8 text are written as escapes.
 
@@ -94,6 +96,7 @@ class ImageFolder:
         self, folder: str | os.PathLike, *, resize: int | None = None, rgb: bool = False
     ) -> None:
         self.folder, self.resize, self.rgb = pathlib.Path(folder), resize, rgb
+        self.name = os.fspath(folder)
         files = sorted(_files(self.folder))
         self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
         others = [path for path in files if path.suffix.lower() in _OTHERS]
@@ -238,7 +241,7 @@ class ImageArray:
         rgb: bool = False,
         name: str = "images",
     ) -> None:
-        found = _arrays.to_numpy(array)
+        found, self.name = _arrays.to_numpy(array, name), name
         if found.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold numbers, got dtype {found.dtype}")
         self._images = _channels_last(found, layout, name)

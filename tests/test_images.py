@@ -318,8 +318,11 @@ def test_sweeps_read_folders_and_arrays_alike(tmp_path):
     np.testing.assert_array_equal(data.load(f"{tmp_path}/gray.npy"), GRAY.reshape(6, -1) / 255)
     small = data.load(str(tmp_path / "folder"), resize=4)
     assert small.shape == (6, 4 * 4 * 3)
-    with pytest.raises(ValueError, match="--resize needs a folder of images"):
-        data.load(f"{tmp_path}/gray.npy", resize=4)
+    np.testing.assert_array_equal(data.load(f"{tmp_path}/last.npy", resize=4), small)
+    assert data.load(f"{tmp_path}/gray.npy", resize=4, rgb=True).shape == (6, 4 * 4 * 3)
+    np.save(tmp_path / "flat.npy", np.zeros((6, 9)))
+    with pytest.raises(ValueError, match=r"--resize needs a folder or an array.*\(6, 9\)"):
+        data.load(f"{tmp_path}/flat.npy", resize=4)
 
 
 def test_reading_a_folder_needs_no_torch(tmp_path):

@@ -16,6 +16,7 @@ from .fid import fid
 from .goof import goof
 from .local_sample import local_sample
 from .report import report
+from .stats import stats
 from .sweep import SweepCommand, sweep
 from .train import train
 from .wam import wam
@@ -68,6 +69,7 @@ app.command(short_help="Cluster the rows of a table.")(cluster)
 app.command(short_help="Compare generated with real samples by every metric.")(evaluate)
 app.command(short_help="Frechet distance (FID) between two sets of features.")(fid)
 app.command(short_help="Distance between Gaussian mixtures of two sets (WaM).")(wam)
+app.command(short_help="Mean and covariance of features, for later distances.")(stats)
 app.command(short_help="Distance from images to what a generator can produce.")(goof)
 app.command("compile", short_help="Prepare the kernels ahead of the first computation.")(
     compile_kernels

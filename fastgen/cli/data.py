@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,9 +38,9 @@ def load(
         "digits" (the images that come with scikit-learn), "spiked", a .npy file, a .npz file or
         ``file.npz:key``, a table, or a folder, whose images are read in the order of their paths.
     resize : int, optional
-        Pixels a side that images of a folder are resized to.
+        Pixels a side that images of a folder or an array are resized to.
     rgb : bool, default False
-        Convert images of a folder to three channels.
+        Convert images to three channels.
     columns, ignore : sequence of str, optional
         Columns of a table that are data, or that are not; see `fastgen.cli.tables.read`.
     **spiked
@@ -49,8 +50,8 @@ def load(
     -------
     None, SpikedGaussian or ndarray (n_rows, n_features)
         None is "spiked" as it is. Arrays with more dimensions have been flattened to rows. Images,
-        and arrays of integers that can only be images (four dimensions; three if unsigned), are
-        scaled to [0, 1].
+        and arrays of integers that can only be images (four dimensions; three if unsigned), or of
+        three and four dimensions where ``resize`` or ``rgb`` is given, are scaled to [0, 1].
 
     Raises
     ------
@@ -81,24 +82,46 @@ def load(
         from ..images import ImageFolder
 
         return _rows(ImageFolder(spec, resize=resize, rgb=rgb))
-    if resize is not None or rgb:
-        option = "--rgb" if resize is None else "--resize"
-        raise ValueError(f"{option} needs a folder of images, got --data {spec}")
+    option = "--rgb" if resize is None else "--resize"
+    asked = resize is not None or rgb
+    if asked and (tables.is_table(spec) or spec == "digits"):
+        raise ValueError(f"{option} needs a folder or an array of images, got --data {spec}")
     if tables.is_table(spec):
         return tables.read(spec, columns=columns, ignore=ignore).rows
     if columns is not None or ignore is not None:
         option = "--ignore" if columns is None else "--columns"
         raise ValueError(f"{option} needs a table, got --data {spec}")
     if spec == "digits":
-        from sklearn.datasets import load_digits
+        return _digits()
+    array = arrays.read(spec, f"--data must be {_KINDS}")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"--data {spec!r} must hold numbers, got dtype {array.dtype}")
+    if asked:
+        from ..images import ImageArray
 
-        return load_digits().data
-    return _flat(arrays.read(spec, f"--data must be {_KINDS}"), spec)
+        if array.ndim not in (3, 4):
+            raise ValueError(
+                f"{option} needs a folder or an array of images, got --data {spec} of shape "
+                f"{array.shape}"
+            )
+        return _rows(ImageArray(array, resize=resize, rgb=rgb, name=f"--data {spec}"))
+    return _flat(array, spec)
+
+
+def _digits() -> np.ndarray:
+    """Read the images that come with scikit-learn, without the second that importing it takes."""
+    found = importlib.util.find_spec("sklearn")
+    places = (found.submodule_search_locations or ()) if found else ()
+    for place in places:
+        path = os.path.join(place, "datasets", "data", "digits.csv.gz")
+        if os.path.exists(path):
+            return np.loadtxt(path, delimiter=",")[:, :-1]
+    from sklearn.datasets import load_digits
+
+    return load_digits().data
 
 
 def _flat(array: np.ndarray, spec: str) -> np.ndarray:
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"--data {spec!r} must hold numbers, got dtype {array.dtype}")
     if array.dtype.kind in ("u" if array.ndim == 3 else "iu" if array.ndim == 4 else ""):
         from ..images import ImageArray
 

@@ -12,7 +12,7 @@ import typer
 from . import arrays, outputs
 
 if TYPE_CHECKING:
-    from ..images import ImageFolder
+    from ..images import ImageArray, ImageFolder
     from ..metrics.statistics import FeatureStatistics
 
 _FEATURES = ("pixels", "pca", "inception", "resnet18")
@@ -43,6 +43,7 @@ Resize = Annotated[
     int | None,
     typer.Option("--resize", help="Resize all images to squares of this many pixels a side."),
 ]
+Rgb = Annotated[bool, typer.Option("--rgb", help="Read gray images as three channels.")]
 Batch = Annotated[int, typer.Option("--batch-size", help="Images at a time.")]
 Device = Annotated[
     str | None, typer.Option("--device", help="Device of the network, such as cuda.")
@@ -57,30 +58,61 @@ Progress = Annotated[
 ]
 
 
-def check_stats(path: str | None, features: str | None, inputs: Sequence[str]) -> None:
+def check_stats(
+    path: str | None,
+    features: str | None,
+    inputs: Sequence[str],
+    *,
+    option: str = "--save-stats",
+) -> None:
     """Raise before the work begins if statistics cannot be written to ``path``, or must not be."""
     if path is None:
         return
-    outputs.check(path, "--save-stats", (".npz",))
+    outputs.check(path, option, (".npz",))
     for name in inputs:
         if _same_file(path, name) or _same_file(path, name.rpartition(":")[0]):
-            raise ValueError(
-                f"--save-stats {path!r} would replace the input {name!r}; name another"
-            )
+            raise ValueError(f"{option} {path!r} would replace the input {name!r}; name another")
     if features == "pca":
         raise ValueError(
-            "--save-stats has no use with --features pca: components are found anew on each A; use "
+            f"{option} has no use with --features pca: components are found anew on each A; use "
             "pixels"
         )
 
 
-def write_stats(rows: np.ndarray | FeatureStatistics, path: str | None) -> list[str]:
+def said(kind: str | None, counts: Sequence[int | None], n_features: int | None) -> str:
+    """Say what a distance is of, in a line; nothing where features were given.
+
+    Parameters
+    ----------
+    kind : str or None
+        Kind of the features.
+    counts : sequence of int or None
+        Images of each set, where known.
+    n_features : int or None
+    """
+    if kind is None:
+        return ""
+    kinds = {
+        "pixels": "pixels, not of Inception features",
+        "pca": "principal components of pixels, not of Inception features",
+        "inception": "features of torchvision's Inception v3, not of the network that published "
+        "FIDs use",
+        "resnet18": "features of ResNet-18, not of Inception",
+    }
+    images = " and ".join("unknown" if count is None else str(count) for count in counts)
+    return f"of {kinds[kind]}; {images} images, {n_features} features"
+
+
+def write_stats(
+    rows: np.ndarray | FeatureStatistics, path: str | None, kind: str | None = None
+) -> list[str]:
     """Write the statistics of a set, and return the files written."""
     from ..metrics.statistics import FeatureStatistics
 
     if path is None:
         return []
     found = rows if isinstance(rows, FeatureStatistics) else FeatureStatistics().update(rows)
+    found.features = kind if found.features is None else found.features
     found.save(path)
     return [path]
 
@@ -106,6 +138,7 @@ class Reader:
         batch_size: int,
         device: str | None,
         progress: bool,
+        rgb: bool = False,
     ) -> None:
         from .. import _validate
 
@@ -118,14 +151,28 @@ class Reader:
         if resize is not None:
             _validate.integer(resize, "--resize")
         self.features, self.resize, self.progress = features, resize, progress
+        self.rgb = rgb or self.network
+        self._asked_rgb = rgb
         self.n_components = _validate.integer(pca_components, "--pca-components")
         self.batch_size = _validate.integer(batch_size, "--batch-size")
         self.weights, self.device = weights, device
         self._extractor: Any = None
+        self.kind = features  # of the features that are compared, None where they were given
 
     def sets(self, names: Sequence[str], *, moments: bool) -> list[Any]:
         """Features (n, d) of what is named, or with ``moments`` what the FID needs of them."""
+        from ..metrics.statistics import FeatureStatistics
+
         sources = [self._source(name) for name in names]
+        if self.kind is None and any(hasattr(source, "batches") for source in sources):
+            self.kind = "pixels"
+        for name, source in zip(names, sources, strict=True):
+            own = source.features if isinstance(source, FeatureStatistics) else None
+            if None not in (own, self.kind) and own != self.kind:
+                raise ValueError(
+                    f"{name} holds statistics of {own!r} features, but those of the others are "
+                    f"{self.kind!r}; pass --features {own}, or name other statistics"
+                )
         if moments and self.features != "pca":
             return [self._moments(source) for source in sources]
         rows = [self._rows(source) for source in sources]
@@ -137,17 +184,22 @@ class Reader:
         return [components(part) for part in rows]
 
     def _source(self, name: str) -> Any:
-        """Return an ImageFolder, FeatureStatistics, or an array (n, ...)."""
-        from ..images import ImageFolder
+        """Return an ImageFolder, an ImageArray, FeatureStatistics, or features (n, d)."""
+        from ..images import ImageArray, ImageFolder
 
         if os.path.isdir(name):
-            return ImageFolder(name, resize=self.resize, rgb=self.network)
+            return ImageFolder(name, resize=self.resize, rgb=self.rgb)
         found = read(name)
-        if self.resize is not None or (isinstance(found, np.ndarray) and self.network):
-            option = "--resize" if self.resize is not None else f"--features {self.features}"
+        if isinstance(found, np.ndarray) and found.ndim > 2:
+            return ImageArray(found, resize=self.resize, rgb=self.rgb, name=name)
+        asked = {"--resize": self.resize is not None, "--rgb": self._asked_rgb}
+        if isinstance(found, np.ndarray):
+            asked[f"--features {self.features}"] = self.network
+        if any(asked.values()):
+            option = next(option for option, given in asked.items() if given)
             raise ValueError(
-                f"{option} needs folders of images, got {name!r}; leave it out if that holds "
-                "features"
+                f"{option} needs folders or arrays of images, got {name!r}; leave it out if that "
+                "holds features"
             )
         return found
 
@@ -166,11 +218,10 @@ class Reader:
 
     def _moments(self, source: Any) -> np.ndarray | FeatureStatistics:
         """Statistics of a source; its features where there are no more of them than dimensions."""
-        from ..images import ImageFolder
         from ..metrics.features import Pixels
         from ..metrics.statistics import FeatureStatistics
 
-        if not isinstance(source, ImageFolder):
+        if isinstance(source, np.ndarray | FeatureStatistics):
             return Pixels()(source) if isinstance(source, np.ndarray) else source
         found, kept = FeatureStatistics(), []
         for part in self._parts(source):
@@ -180,16 +231,16 @@ class Reader:
                 kept.append(part)
         return np.concatenate(kept) if kept else found
 
-    def _parts(self, folder: ImageFolder) -> Iterator[np.ndarray]:
-        """Features of a folder, batch by batch."""
+    def _parts(self, images: ImageFolder | ImageArray) -> Iterator[np.ndarray]:
+        """Features of images, batch by batch."""
         from .. import _progress
 
         extractor = self._network_features() if self.network else _pixels()
-        title = os.path.basename(os.path.normpath(folder.folder))
+        title = os.path.basename(os.path.normpath(images.name))
         with _progress.reporter(
-            self.progress, unit="image", total=len(folder), title=title
+            self.progress, unit="image", total=len(images), title=title
         ) as report:
-            for batch in folder.batches(self.batch_size):
+            for batch in images.batches(self.batch_size):
                 yield extractor(batch)
                 report(len(batch))
 

@@ -18,10 +18,12 @@ from .features import (
     Progress,
     Reader,
     Resize,
+    Rgb,
     SaveStats,
     Second,
     Weights,
     check_stats,
+    said,
     write_stats,
 )
 
@@ -36,6 +38,7 @@ def fid(
     pca_components: Components = 64,
     weights: Weights = None,
     resize: Resize = None,
+    rgb: Rgb = False,
     batch_size: Batch = 64,
     device: Device = None,
     save_stats: SaveStats = None,
@@ -50,25 +53,29 @@ def fid(
     fastgen fid real/ generated/ --features inception --save-stats real.npz
     """
     with reported():
-        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
+        reader = Reader(
+            features, pca_components, weights, resize, batch_size, device, progress, rgb
+        )
         check_stats(save_stats, features, (a, b))
         from ..metrics import fid_wam
 
         sets = reader.sets((a, b), moments=True)
         with outputs.warnings_in_a_line():
             value = fid_wam.fid(*sets)
-        files = write_stats(sets[0], save_stats)
+        files = write_stats(sets[0], save_stats, reader.kind)
+        n_a, n_b, width = _size(sets[0]), _size(sets[1]), _width(sets[0])
         told = {
             "fid": value,
             "a": a,
             "b": b,
-            "n_a": _size(sets[0]),
-            "n_b": _size(sets[1]),
-            "n_features": _width(sets[0]),
-            "features": features,
+            "n_a": n_a,
+            "n_b": n_b,
+            "n_features": width,
+            "features": reader.kind,
             "files": files,
         }
-        outputs.tell(told, f"FID: {value:.6g}", as_json)
+        about = said(reader.kind, (n_a, n_b), width)
+        outputs.tell(told, f"FID: {value:.6g}" + (f"  ({about})" if about else ""), as_json)
 
 
 def _size(rows: np.ndarray | FeatureStatistics) -> int | None:

@@ -41,9 +41,23 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="digits, spiked, FILE.npy, FILE.npz, FILE.npz:KEY or a folder of images.",
+        help="digits, spiked, FILE.npy, FILE.npz, FILE.npz:KEY, a table (.csv, .tsv, .txt) or a "
+        "folder of images.",
     ),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", help="Columns of a table that are data, separated by commas."),
+]
+Ignore = Annotated[
+    str | None,
+    typer.Option("--ignore", help="Columns of a table that are not data, separated by commas."),
+]
+Resize = Annotated[
+    int | None,
+    typer.Option("--resize", help="Resize all images to squares of this many pixels a side."),
+]
+Rgb = Annotated[bool, typer.Option("--rgb", help="Read gray images as three channels.")]
 LatentDims = Annotated[
     str,
     typer.Option(
@@ -138,6 +152,10 @@ def sweep(
     dim: Dim = None,
     true_dim: TrueDim = None,
     noise_variance: Noise = None,
+    columns: Columns = None,
+    ignore: Ignore = None,
+    resize: Resize = None,
+    rgb: Rgb = False,
     as_json: AsJson = False,
     progress: Progress = True,
 ) -> None:
@@ -157,7 +175,16 @@ def sweep(
         if jobs == 0:
             raise ValueError("--jobs must be a number of workers or -1 for all cores, got 0")
         _check_outputs(out, plot, store)
-        rows = data_.load(data, dim=dim, true_dim=true_dim, noise_variance=noise_variance)
+        rows = data_.load(
+            data,
+            resize=resize,
+            rgb=rgb,
+            columns=None if columns is None else grammar.names(columns),
+            ignore=None if ignore is None else grammar.names(ignore),
+            dim=dim,
+            true_dim=true_dim,
+            noise_variance=noise_variance,
+        )
         from .. import linear
 
         with cluster(dask):

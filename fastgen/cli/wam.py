@@ -18,10 +18,12 @@ from .features import (
     Progress,
     Reader,
     Resize,
+    Rgb,
     SaveStats,
     Second,
     Weights,
     check_stats,
+    said,
     write_stats,
 )
 
@@ -61,6 +63,7 @@ def wam(
     pca_components: Components = 64,
     weights: Weights = None,
     resize: Resize = None,
+    rgb: Rgb = False,
     batch_size: Batch = 64,
     device: Device = None,
     save_stats: SaveStats = None,
@@ -75,7 +78,9 @@ def wam(
     fastgen wam real/ generated/ --features resnet18 --components 10 --bootstrap 200
     """
     with reported():
-        reader = Reader(features, pca_components, weights, resize, batch_size, device, progress)
+        reader = Reader(
+            features, pca_components, weights, resize, batch_size, device, progress, rgb
+        )
         check_stats(save_stats, features, (a, b))
         if plot is not None:
             from .. import plotting
@@ -95,12 +100,13 @@ def wam(
                 reg_covar=reg_covar,
                 random_state=seed,
             )
-        files = write_stats(sets[0], save_stats)
+        files = write_stats(sets[0], save_stats, reader.kind)
         if plot is not None:
             plotting.save_figure(result.plot(), plot)
             files.append(plot)
-        told = {**result.to_dict(), "a": a, "b": b, "features": features, "files": files}
-        outputs.tell(told, _table(result), as_json)
+        told = {**result.to_dict(), "a": a, "b": b, "features": reader.kind, "files": files}
+        about = said(reader.kind, [len(rows) for rows in sets], sets[0].shape[1])
+        outputs.tell(told, _table(result) + (f"\n{about}" if about else ""), as_json)
 
 
 def _table(result: WaMResult) -> str:

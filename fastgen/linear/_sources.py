@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays, _validate
-from .models import SpikedGaussian
+from .models import GaussianData, SpikedGaussian
 
 # Eighth powers of data of these sizes, which iterations form, are neither zero nor infinite.
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -71,6 +71,11 @@ class ModelSource:
         covariance = np.ascontiguousarray(self.model.covariance_, dtype=np.float64)
         return f"{type(self.model).__name__} covariance sha256:{_digest(covariance)}"
 
+    @property
+    def described(self) -> bool:
+        """Whether `describe` tells all: the law of other models is in their code."""
+        return type(self.model) in (SpikedGaussian, GaussianData)
+
     @functools.cached_property
     def _fixed_factor(self) -> np.ndarray:
         w, v = np.linalg.eigh(np.asarray(self.model.covariance_, dtype=np.float64))
@@ -91,6 +96,8 @@ class ModelSource:
 
 class ArraySource:
     """Trials from the rows of an array, split at random into a training pool and a population."""
+
+    described = True
 
     def __init__(self, data: Any, population_fraction: float) -> None:
         rows = _validate.data_matrix(data, "data", minimum_rows=4)

@@ -51,8 +51,8 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     Attributes
     ----------
-    components_ : ndarray (n_features, latent_dim)
-        The generator ``Gamma``.
+    components_ : ndarray (latent_dim, n_features)
+        The transpose of the generator ``Gamma``, as scikit-learn's `PCA` has it.
     mean_ : ndarray (n_features,)
         Mean of what is generated: that of the data, zeros unless ``center``.
     latents_ : ndarray (n_supervised, latent_dim)
@@ -73,9 +73,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Notes
     -----
     Pseudo-supervision is that of Luzi, Dar and Baraniuk, arXiv:2106.04003; see
-    `fastgen.linear.sweep` for what is a reading of it. scikit-learn's ``check_estimator``
-    passes for ``problem="unsupervised"``. For the others its checks hand class labels of shape (n,)
-    to ``fit`` where latents of shape (n, latent_dim) are expected, and are refused.
+    `fastgen.linear.sweep` for what is a reading of it. scikit-learn's ``check_estimator`` passes.
 
     Examples
     --------
@@ -83,7 +81,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     >>> X = SpikedGaussian(dim=16, true_dim=4, random_state=0).sample(200, random_state=1)
     >>> gan = LinearGAN(latent_dim=4, problem="unsupervised").fit(X)
     >>> gan.components_.shape, gan.sample(3, random_state=0).shape
-    ((16, 4), (3, 16))
+    ((4, 16), (3, 16))
     >>> gan.score(X) > LinearGAN(latent_dim=4, random_state=0).fit(X).score(X)
     True
     """
@@ -120,7 +118,8 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ----------
         X : array (n_samples, n_features)
         y : array (n_supervised, latent_dim), optional
-            The same as ``Z``, in scikit-learn's place for targets.
+            The same as ``Z``, in scikit-learn's place for targets. Labels, which have one axis,
+            are ignored, so that model selection may stratify by them.
         Z : array (n_supervised, latent_dim), optional
             Latents of the first ``n_supervised`` samples; drawn from N(0, I) once if not given.
             "unsupervised" takes none and ignores it.
@@ -147,7 +146,8 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         k = self.latent_dim
         paired = np.zeros((len(X), k))
         if problem.paired:
-            Z = y if Z is None else Z
+            if Z is None and y is not None and _arrays.to_numpy(y, "y").ndim != 1:
+                Z = y
             if Z is None:
                 Z = rng.standard_normal((n_supervised, k))
             paired[:n_supervised] = self._latents(Z, n_supervised)
@@ -161,9 +161,10 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         starts = rng.standard_normal((k, len(x)))
         trial = Trial(np.eye(len(x)), x, np.ascontiguousarray(paired.T), options, starts)
         found = generate(trial, n_supervised)
-        self.components_, self.converged_, self.n_iter_ = (
+        gamma, self.converged_, self.n_iter_ = (
             found if isinstance(found, tuple) else (found, True, 1)
         )
+        self.components_ = np.ascontiguousarray(gamma.T)
         self._n_features_out = k
         if not self.converged_:
             _warnings.warn(
@@ -207,7 +208,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def covariance_(self) -> np.ndarray:
         """Covariance of what is generated, of shape (n_features, n_features)."""
         check_is_fitted(self)
-        return self.components_ @ self.components_.T
+        return self.components_.T @ self.components_
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """Generate samples.
@@ -226,7 +227,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         n_samples = _validate.integer(n_samples, "n_samples")
         rng = _random.generator(random_state)
-        return self.inverse_transform(rng.standard_normal((n_samples, self.components_.shape[1])))
+        return self.inverse_transform(rng.standard_normal((n_samples, len(self.components_))))
 
     def transform(self, X: Any) -> np.ndarray:
         """Latents of the nearest points of the generator's range, the shortest where many do.
@@ -241,7 +242,7 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         check_is_fitted(self)
         X = validate_data(self, _validate.samples(X, "X"), dtype=np.float64, reset=False)
-        return (X - self.mean_) @ np.linalg.pinv(self.components_, rcond=1e-9).T
+        return (X - self.mean_) @ np.linalg.pinv(self.components_, rcond=1e-9)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Generate from given latents.
@@ -263,11 +264,10 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         check_is_fitted(self)
         Z = _validate.data_matrix(Z, "Z", minimum_rows=1)
-        if Z.shape[1] != self.components_.shape[1]:
-            raise ValueError(
-                f"Z must have latent_dim={self.components_.shape[1]} columns, got {Z.shape[1]}"
-            )
-        return Z @ self.components_.T + self.mean_
+        k = len(self.components_)
+        if Z.shape[1] != k:
+            raise ValueError(f"Z must have latent_dim={k} columns, got {Z.shape[1]}")
+        return Z @ self.components_ + self.mean_
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the squared 2-Wasserstein distance to the Gaussian with the moments of X.
@@ -286,6 +286,6 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X = validate_data(self, _validate.samples(X, "X"), dtype=np.float64, reset=False)
         mean = X.mean(axis=0)
         factor = (X - mean) / np.sqrt(len(X))
-        overlap = np.linalg.svd(factor @ self.components_, compute_uv=False).sum()
+        overlap = np.linalg.svd(factor @ self.components_.T, compute_uv=False).sum()
         spread = (factor**2).sum() + (self.components_**2).sum() - 2 * overlap
         return -float(((mean - self.mean_) ** 2).sum() + max(spread, 0.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -123,8 +122,12 @@ def sweep(
     store : path, optional
         A zarr group in which trials are written as they finish. If it exists the sweep resumes and
         gives bit for bit what an uninterrupted one gives; trials that were damaged are computed
-        again. One sweep holds a local store at a time (a file ``STORE.lock`` beside it), another is
-        refused; object stores know no such lock.
+        again. More trials and more latent dimensions may be asked for later: only what is lacking
+        is computed, which for added latent dimensions agrees with one sweep of them all to
+        rounding. The problems that iterate take none beyond the largest of the first call. Where
+        ``problems`` has callables or ``data`` is a model of your own, one stored trial is computed
+        again, and the store refused if it differs. One sweep holds a local store at a time (a file
+        ``STORE.lock`` beside it), another is refused; object stores know no such lock.
     progress : bool or callable, optional
         True for a bar on standard error, False for none; by default one appears on a terminal after
         two seconds. A callable receives (trials done, ``n_trials``).
@@ -210,25 +213,25 @@ def sweep(
         "latent_dim": plan.latent_dims.tolist(),
         "trial": list(range(plan.n_trials)),
     }
-    values = np.full((len(ROWS), *map(len, coords.values())), np.nan)
-    todo = np.arange(plan.n_trials)
-    with contextlib.nullcontext() if store is None else alone(store):
-        saved = None
-        if store is not None:
-            identity = {"version": __version__, **plan.identity()}
-            saved = SweepStore(store, identity, ROWS, coords, any_seed=random_state is None)
-            plan = dataclasses.replace(plan, random_state=saved.seed)
-            if saved.finished.size:
-                values = saved.read()
-                todo = np.setdiff1d(todo, saved.finished)
-        with _progress.reporter(
-            progress, unit="trial", total=plan.n_trials, done=plan.n_trials - todo.size
-        ) as report:
-            for trial, rows in run(plan, todo, n_jobs):
+    if store is None:
+        values = np.full((len(ROWS), *map(len, coords.values())), np.nan)
+        with _progress.reporter(progress, unit="trial", total=plan.n_trials) as report:
+            for trial, rows in run(plan, np.arange(plan.n_trials), n_jobs):
                 values[..., trial] = rows
-                if saved is not None:
-                    saved.write(trial, rows)
                 report()
+    else:
+        with alone(store):
+            saved = SweepStore(
+                store,
+                {"version": __version__, **plan.identity()},
+                ROWS,
+                coords,
+                any_seed=random_state is None,
+                iterative=[problem.name for problem in plan.problems if problem.iterative],
+            )
+            plan = dataclasses.replace(plan, random_state=saved.seed)
+            _resume(plan, saved, n_jobs, progress)
+            values = saved.read()
     return _dataset(values, coords, plan, started)
 
 
@@ -253,6 +256,51 @@ def _chosen(
             f"problems must not give functions the name of another problem, got {taken[0]!r}"
         )
     return chosen
+
+
+def _resume(plan: Plan, saved: SweepStore, n_jobs: int | None, progress: Any) -> None:
+    """Compute what the store lacks."""
+    _prove(plan, saved)
+    done = plan.n_trials - sum(gap.trials.size for gap in saved.gaps)
+    with _progress.reporter(progress, unit="trial", total=plan.n_trials, done=done) as report:
+        for gap in saved.gaps:
+            part = dataclasses.replace(plan, latent_dims=gap.latent_dims, largest=saved.largest)
+            for trial, rows in run(part, gap.trials, n_jobs):
+                saved.write(gap, trial, rows)
+                report()
+
+
+def _prove(plan: Plan, saved: SweepStore) -> None:
+    """Compute a stored trial again where names alone do not tell what made it.
+
+    Two functions may have one name, and two models one class and covariance.
+
+    Raises
+    ------
+    ValueError
+        If the store holds something else.
+    """
+    suspects = [problem for problem in plan.problems if problem.name not in PROBLEMS]
+    if not (plan.data.described or suspects):
+        suspects = [plan.problems[0]]
+    found = saved.sample()
+    if not suspects or found is None:
+        return
+    trial, dims, kept = found
+    part = dataclasses.replace(
+        plan, latent_dims=dims, largest=saved.largest, problems=tuple(suspects)
+    )
+    places = [plan.problems.index(problem) for problem in suspects]
+    ((_, again),) = run(part, np.array([trial]), 1)
+    for i, name in enumerate(METRICS):
+        old, new = kept[i, places], again[i]
+        if not np.allclose(new, old, rtol=1e-6, atol=1e-9 * np.abs(old).max()):
+            whose = "the data" if not plan.data.described else f"{suspects[0].name!r}"
+            raise ValueError(
+                f"store {saved.path} was made by another function or model of the same name: "
+                f"trial {trial}, computed again, has another {name}. Where {whose} changed, "
+                "choose another path; it must depend on nothing but its arguments"
+            )
 
 
 def _source(

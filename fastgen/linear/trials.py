@@ -47,6 +47,7 @@ class Plan:
     device: str
     population_fraction: float
     random_state: np.random.SeedSequence
+    largest: int | None = None  # latents that are drawn, if more than the largest latent dimension
 
     def __post_init__(self) -> None:
         if self.n_supervised[-1] > self.n_samples:
@@ -68,6 +69,8 @@ class Plan:
         said: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name == "largest":
+                continue
             if isinstance(value, Options):
                 said |= {key: _plain(part) for key, part in dataclasses.asdict(value).items()}
             else:
@@ -122,11 +125,12 @@ def draw(plan: Plan, index: int) -> tuple[Any, Any, np.ndarray, np.ndarray | Non
     child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index))
     rng = np.random.default_rng(child)
     factor, x = plan.data.draw(rng, plan.n_samples)
-    largest = int(plan.latent_dims[-1])
-    z = rng.standard_normal((largest, plan.n_samples))
+    most = int(plan.latent_dims[-1])
+    drawn = most if plan.largest is None else plan.largest
+    z = rng.standard_normal((drawn, plan.n_samples))[:most]
     if not any(problem.iterative for problem in plan.problems):
         return factor, x, z, None
-    return factor, x, z, rng.standard_normal((largest, plan.data.dim))
+    return factor, x, z, rng.standard_normal((drawn, plan.data.dim))[:most]
 
 
 def run_trial(plan: Plan, index: int) -> np.ndarray:

@@ -79,6 +79,8 @@ def fid(X: Any, Y: Any) -> float:
     >>> round(fid([[0.0], [2.0]], [[3.0], [7.0]]), 9)    # means 1 and 5, variances 2 and 8
     18.0
     """
+    if isinstance(X, FeatureStatistics) and isinstance(Y, FeatureStatistics):
+        X.check_kind(Y, "X", "Y")
     first, second = _moments(X, "X"), _moments(Y, "Y")
     same_dimension(first[0], second[0], "X", "Y")
     for value, name in ((X, "X"), (Y, "Y")):

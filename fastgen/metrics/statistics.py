@@ -27,6 +27,9 @@ class FeatureStatistics:
     mean : array (d,)
     covariance : array (d, d)
         Divided by ``n_samples - 1``, as FID tools do.
+    features : str or None
+        What the features are, such as "inception", if known; files keep it, and statistics of two
+        kinds are neither merged nor compared.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class FeatureStatistics:
         self.n_samples: int | None = 0
         self._mean: np.ndarray | None = None
         self._scatter: np.ndarray | None = None  # the covariance itself where n_samples is None
+        self.features: str | None = None
 
     def __repr__(self) -> str:
         return f"FeatureStatistics(n_samples={self.n_samples}, n_features={self.n_features})"
@@ -118,7 +122,23 @@ class FeatureStatistics:
             raise TypeError(f"other must be a FeatureStatistics, got {type(other).__name__}")
         if other.n_samples == 0:
             return self
+        self.check_kind(other, "self", "other")
         return self._add(other.n_samples, *other._moments(1, "a merge"), "other")
+
+    def check_kind(self, other: FeatureStatistics, mine: str, theirs: str) -> None:
+        """Raise ValueError if two statistics are known to be of different features.
+
+        Parameters
+        ----------
+        other : FeatureStatistics
+        mine, theirs : str
+            What they are called in the message.
+        """
+        if None not in (self.features, other.features) and self.features != other.features:
+            raise ValueError(
+                f"{mine} and {theirs} must be of the same features, got {self.features!r} and "
+                f"{other.features!r}; extract both with one network"
+            )
 
     def _add(
         self, n: int | None, mean: np.ndarray, scatter: np.ndarray, name: str
@@ -145,7 +165,9 @@ class FeatureStatistics:
         return self
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write ``mu``, ``sigma`` and, where known, ``n`` to a .npz file, whole or not at all.
+        """Write ``mu``, ``sigma`` and, where known, ``n`` and ``features`` to a .npz file.
+
+        The file is written whole or not at all.
 
         Other FID tools read such a file.
 
@@ -166,6 +188,8 @@ class FeatureStatistics:
         arrays: dict[str, Any] = {"mu": self.mean, "sigma": self.covariance}
         if self.n_samples is not None:
             arrays["n"] = np.int64(self.n_samples)
+        if self.features is not None:
+            arrays["features"] = np.array(self.features)
         write_npz(path, arrays)
 
     @classmethod
@@ -197,7 +221,8 @@ class FeatureStatistics:
         Parameters
         ----------
         path : path
-            .npz with ``mu`` (d,), ``sigma`` (d, d) and perhaps ``n``. Pickled objects are refused.
+            .npz with ``mu`` (d,), ``sigma`` (d, d), perhaps ``n`` and ``features``. Pickled objects
+            are refused.
 
         Returns
         -------
@@ -238,4 +263,6 @@ class FeatureStatistics:
             if n.shape != () or n.dtype.kind not in "iu" or n < 2:
                 raise ValueError(f"n of {path} must be a number of samples above 1, got {n}")
             found.n_samples, found._scatter = int(n), sigma * (int(n) - 1)
+        if "features" in arrays and arrays["features"].shape == ():
+            found.features = str(arrays["features"])
         return found

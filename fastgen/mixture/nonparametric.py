@@ -90,6 +90,9 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
     ----------
     weights_, lambda_ : ndarray (n_components,)
         Mixing weights.
+    means_ : ndarray (n_components, n_features)
+        Means of the rows, weighted by posteriors: the profiles of the components. NaN for one that
+        lost all its rows.
     labels_ : ndarray (n_samples,)
         Component of the largest posterior.
     posteriors_ : ndarray (n_samples, n_components)
@@ -224,6 +227,11 @@ class NonparametricMixture(ClusterMixin, DensityMixin, BaseEstimator):
         plan = self._plan(rows)
         outcome = self._run(plan, rows)
         self._keep(plan, outcome)
+        shares = outcome.posteriors.sum(axis=0)[:, None]
+        self.means_ = np.divide(
+            outcome.posteriors.T @ rows, shares, np.full((len(shares), rows.shape[1]), np.nan),
+            where=shares > 0,
+        )  # fmt: skip
         self._warn(plan, outcome)
         return self
 

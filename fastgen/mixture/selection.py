@@ -13,6 +13,8 @@ from ._evaluation import effective_parameters
 if TYPE_CHECKING:
     import xarray
 
+    from .nonparametric import NonparametricMixture
+
 _PENALTIES: dict[str, Callable[[int], float]] = {"aic": lambda n: 2.0, "bic": np.log}
 
 
@@ -104,6 +106,85 @@ def select_components(
     means = scores.reshape(len(counts), -1).mean(axis=1)
     attributes = {"criterion": criterion, "best": int(counts[means.argmax()])}
     return xarray.Dataset(variables, {"n_components": counts}, attributes)
+
+
+def stability(
+    mixture: NonparametricMixture,
+    X: Any,
+    *,
+    n_resamples: int = 20,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+) -> np.ndarray:
+    """Fit again to resampled rows, and compare the clusters of all rows with those of a fit.
+
+    Parameters
+    ----------
+    mixture : NonparametricMixture
+        Fitted to X; it stays as it is. Its ``init`` must be "k-means++".
+    X : array-like (n_samples, n_features)
+        The rows that it was fitted to.
+    n_resamples : int, default 20
+        Bootstrap samples: as many rows as X has, drawn with replacement.
+    random_state : int, numpy.random.Generator, SeedSequence, RandomState or None
+        Seed of the resamples and of the starts.
+    n_jobs : int, optional
+        Fits in parallel threads.
+
+    Returns
+    -------
+    ndarray (n_resamples,)
+        Adjusted Rand indices, of the labels that each fit gives to the rows of X and ``labels_``: 1
+        where the clusters are the same, about 0 where they agree by chance.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument out of its range, or X of another number of rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.mixture import NonparametricMixture, stability
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 3)) + 6 * rng.integers(0, 2, (200, 1))
+    >>> fit = NonparametricMixture(2, random_state=0).fit(X)
+    >>> bool(stability(fit, X, n_resamples=3, random_state=0).min() > 0.95)
+    True
+    """
+    import joblib
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(mixture)
+    rows = _validate.data_matrix(X, "X")
+    if len(rows) != len(mixture.labels_):
+        raise ValueError(
+            f"X must be the {len(mixture.labels_)} rows that the mixture was fitted to, got "
+            f"{len(rows)}"
+        )
+    if not isinstance(mixture.init, str):
+        raise ValueError('init must be "k-means++": centers or posteriors belong to other rows')
+    n_resamples = _validate.integer(n_resamples, "n_resamples")
+    seeds = _random.seed_sequence(random_state).spawn(n_resamples)
+    found = joblib.Parallel(n_jobs=n_jobs, require="sharedmem")(
+        joblib.delayed(_agreement)(mixture, rows, seed) for seed in seeds
+    )
+    return np.array(found)
+
+
+def _agreement(
+    mixture: NonparametricMixture, rows: np.ndarray, seed: np.random.SeedSequence
+) -> float:
+    """Return the adjusted Rand index of a fit to resampled rows and the fit that is given."""
+    from sklearn.base import clone
+    from sklearn.metrics import adjusted_rand_score
+
+    draw, start = seed.spawn(2)
+    chosen = np.random.default_rng(draw).integers(len(rows), size=len(rows))
+    again = clone(mixture).set_params(random_state=start, progress=False)
+    with _warnings.silenced():  # the fit that is given has warned of what concerns it
+        again.fit(rows[chosen])
+    return float(adjusted_rand_score(mixture.labels_, again.predict(rows)))
 
 
 def _score(

@@ -13,29 +13,41 @@ from .._lazy import attach
 if TYPE_CHECKING:
     from .components import component_figure
     from .densities import density_figure
+    from .diffusion import calibration_figure, local_figure
     from .evaluation import evaluation_figure, extrapolation_figure
     from .manifold import manifold_figure, ratio_figure
+    from .modes import mode_figure
     from .nearest import nearest_figure, overfit_figure, score_figure
     from .plane import plane_figure
+    from .profiles import profile_figure
+    from .selection import selection_figure
     from .study import study_figure
     from .style import SUFFIXES, save_figure
     from .sweep import sweep_figure
     from .theory import theory_figure
+    from .training import history_figure, sample_figure
     from .transport import transport_figure
 
 _HOMES = {
     "SUFFIXES": "style",
+    "calibration_figure": "diffusion",
     "component_figure": "components",
     "density_figure": "densities",
+    "evaluation_figure": "evaluation",
     "extrapolation_figure": "evaluation",
+    "history_figure": "training",
+    "local_figure": "diffusion",
     "manifold_figure": "manifold",
+    "mode_figure": "modes",
     "nearest_figure": "nearest",
     "overfit_figure": "nearest",
     "plane_figure": "plane",
+    "profile_figure": "profiles",
     "ratio_figure": "manifold",
+    "sample_figure": "training",
     "save_figure": "style",
     "score_figure": "nearest",
-    "evaluation_figure": "evaluation",
+    "selection_figure": "selection",
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
@@ -44,17 +56,24 @@ _HOMES = {
 
 __all__ = [
     "SUFFIXES",
+    "calibration_figure",
     "component_figure",
     "density_figure",
     "evaluation_figure",
     "extrapolation_figure",
+    "history_figure",
+    "local_figure",
     "manifold_figure",
+    "mode_figure",
     "nearest_figure",
     "overfit_figure",
     "plane_figure",
+    "profile_figure",
     "ratio_figure",
+    "sample_figure",
     "save_figure",
     "score_figure",
+    "selection_figure",
     "study_figure",
     "sweep_figure",
     "theory_figure",

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from fastgen.cli.app import app
 from fastgen.cli.errors import reported
 
-COMMANDS = ("info sweep cluster evaluate fid wam goof compile report train local-sample").split()
+COMMANDS = (
+    "info sweep cluster evaluate fid wam stats goof compile report train local-sample"
+).split()
 
 
 def test_short_option_for_help():

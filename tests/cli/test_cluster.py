@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fastgen.cli import tables
 from fastgen.cli.app import app
-from fastgen.mixture.nonparametric import NonparametricMixture
+from fastgen.mixture import NonparametricMixture, select_components, stability
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, 80)
@@ -165,6 +165,13 @@ def test_not_utf8_and_absent(tmp_path):
         (["--out", "clusters.txt"], "--out must end in .csv"),
         (["--out", "nowhere/clusters.csv"], "does not exist"),
         (["--plot", "clusters.gif"], "--plot must end in"),
+        (["--plot-profiles", "p.gif"], "--plot-profiles must end in"),
+        (["--plot-selection", "s.png"], "--plot-selection needs several --n-components"),
+        (["--plot", "s.png", "--plot-profiles", "./s.png"], "must name different files"),
+        (["--n-components", "2:x"], "--n-components must be integers and ranges"),
+        (["--n-components", "1:2", "--criterion", "ari"], "--criterion must be one of"),
+        (["--stability", "-1"], "--stability must be at least 0"),
+        (["--columns", "k1,none"], "'none'"),
     ],
 )
 def test_bad_options(table, options, message):
@@ -178,3 +185,55 @@ def test_table_is_not_overwritten_and_log2_needs_counts(table):
     assert "--out must differ" in call(table, *OPTIONS, "--out", table).stderr
     table.write_text(before.replace("gene,", "gene,", 1) + "low,-1,2,3,4\n")
     assert "--log2 needs values of at least 0, got -1" in call(table, *OPTIONS, "--log2").stderr
+
+
+def test_the_number_of_clusters_is_chosen(table, tmp_path):
+    drawn = [tmp_path / f"{name}.png" for name in ("d", "p", "s")]
+    options = ["--blocks", "1,1,2,2", "--seed", "0", "--no-progress", "--n-components", "1:3"]
+    files = ["--plot", drawn[0], "--plot-profiles", drawn[1], "--plot-selection", drawn[2]]
+    result = call(table, *options, *files, "--stability", 3, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    expected = select_components(ROWS, [1, 2, 3], blocks=[0, 0, 1, 1], random_state=0)
+    means = expected.score.mean("fold").values
+    np.testing.assert_allclose(list(found["selection"]["scores"].values()), means)
+    assert found["selection"]["best"] == expected.attrs["best"] == len(found["weights"]) == 2
+    fit = NonparametricMixture(2, blocks=[0, 0, 1, 1], random_state=0).fit(ROWS)
+    np.testing.assert_allclose(found["means"], fit.means_)
+    assert found["columns"] == ["k1", "k2", "l1", "l2"]
+    np.testing.assert_allclose(
+        found["stability"], stability(fit, ROWS, n_resamples=3, random_state=0)
+    )
+    assert found["files"] == [str(path) for path in drawn]
+    for path in drawn:
+        assert path.read_bytes().startswith(b"\x89PNG")
+    result = call(table, *options, "--stability", 2)
+    assert "       2  " in result.stdout
+    assert "  best\n" in result.stdout
+    assert "stability: adjusted Rand index " in result.stdout
+    result = call(table, *options[:-1], "1:2", "--max-iter", 1)
+    assert "is the largest of those compared; compare larger ones" in result.stderr
+    assert "10 of the 10 fits that were compared did not converge" in result.stderr
+
+
+def test_columns_are_chosen(table):
+    whole = NonparametricMixture(2, random_state=0).fit(ROWS[:, [3, 0]])
+    for options in (["--columns", "l2,k1"], ["--ignore", "k2,l1"]):
+        result = call(table, "--n-components", 2, "--seed", 0, "--json", "--no-progress", *options)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert sorted(found["columns"]) == ["k1", "l2"]
+        assert found["objective"] == pytest.approx(whole.objective_[-1], rel=1e-6)
+
+
+def test_a_drawn_seed_repeats_the_fit_and_counts_are_told_of_logarithms(table):
+    options = ("--n-components", 2, "--no-progress", "--json")
+    first = call(table, *options)
+    seed = json.loads(first.stdout)["seed"]
+    assert f"fastgen: seed {seed}; --seed {seed} repeats this fit" in first.stderr
+    again = call(table, *options, "--seed", seed)
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert "repeats" not in again.stderr
+    line = call(table, *options, "--bandwidth", 0.001).stderr
+    assert "take logarithms of counts with --log2, or pass a larger --bandwidth" in line
+    assert "n_grid" not in line

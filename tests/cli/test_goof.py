@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
 import zipfile
@@ -20,9 +19,8 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 from fastgen.cli import generators
-from fastgen.cli import goof as module
 from fastgen.cli.app import app
-from fastgen.goof import Ball, Box, NearestResult, Sphere, nearest, score
+from fastgen.goof import NearestResult, nearest, score
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
@@ -385,14 +383,6 @@ def test_refusals(folder, arguments, match):
     assert sorted(os.listdir()) == before  # no partial file
 
 
-def test_domains_are_read():
-    assert repr(module._domain("ball:2")) == repr(Ball(2.0))
-    assert repr(module._domain("sphere:1.5")) == repr(Sphere(1.5))
-    assert repr(module._domain("box:-1:2")) == repr(Box(-1.0, 2.0))
-    assert module._latent_dim("100x1x1") == (100, 1, 1)
-    assert module._latent_dim("7") == 7
-
-
 def test_interrupted_runs_go_on(folder, monkeypatch):
     arguments = (MODEL, *IMAGES)
     whole = told(*arguments)
@@ -436,13 +426,6 @@ def test_the_seed_is_told_and_repeats_the_run(folder):
     first = json.loads(result.stdout)
     again = call("goof", MODEL, *IMAGES, *quick, "--seed", first["seed"], "--json", "--no-progress")
     assert json.loads(again.stdout) == first
-
-
-def test_help():
-    result = call("goof", "--help")
-    assert result.exit_code == 0
-    for option in ("--weights", "--data", "--out", "--plot", "--store", "--json"):
-        assert option in result.stdout
 
 
 # --- checkpoints, labels, stores -----------------------------------------------------------------
@@ -498,13 +481,6 @@ def test_a_store_belongs_to_its_weights_and_seed(folder):
     assert "--seed must be at least 0 and less than 2^63" in refused(
         MODEL, *IMAGES, "--seed", 10**20, *stored
     )
-
-
-def test_sigterm_ends_a_search_as_ctrl_c_does():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), module._ended_by_sigterm():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_targets_are_kept_before_the_floor_is_searched(folder, monkeypatch):

@@ -200,8 +200,10 @@ def test_no_weights_no_download(files):
         (("real", "broken"), "broken.png cannot be read"),
         (("real", "mixed"), "resize them all (resize=, on the command line --resize)"),
         (("x.npy", "y.npz", "--features", "pixel"), "did you mean 'pixels'"),
-        (("x.npy", "y.npz", "--features", "resnet18"), "needs folders of images"),
-        (("x.npy", "y.npz", "--resize", "8"), "--resize needs folders of images"),
+        (("x.npy", "y.npz", "--features", "resnet18"), "needs folders or arrays"),
+        (("x.npy", "y.npz", "--resize", "8"), "--resize needs folders or arrays of"),
+        (("x.npy", "y.npz", "--rgb"), "--rgb needs folders or arrays of images, got 'x.npy'"),
+        (("cube.npy", "cube.npy"), "has no axis of channels"),
         (("x.npy", "y.npz", "--weights", "w.pth"), "--weights belongs to --features inception"),
         (("x.npy", "y.npz", "--device", "cuda"), "--device belongs to"),
         (("real", "fake", "--resize", "0"), "--resize must be at least 1"),
@@ -216,6 +218,7 @@ def test_bad_input_is_one_line(files, monkeypatch, arguments, message):
         (files / name).write_text("text")
     np.save("pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save("line.npy", np.zeros(3))
+    np.save("cube.npy", np.zeros((9, 5, 5, 5)))
     np.save("wide.npy", np.zeros((9, 4)))
     np.save("nan.npy", np.full((9, 3), np.nan))
     np.savez("nan.npz", mu=np.full(3, np.nan), sigma=np.eye(3))
@@ -253,3 +256,82 @@ def test_help_loads_nothing_heavy():
         "assert not heavy, heavy"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+@pytest.mark.parametrize("scale", [None, "unit", "signed", "float"])
+@pytest.mark.parametrize("first", [False, True])
+def test_arrays_of_images_are_what_their_folder_is(tmp_path, first, scale):
+    images = np.random.default_rng(3).integers(0, 256, (9, 5, 6, 3), dtype=np.uint8)
+    (tmp_path / "real").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "real" / f"{i}.png")
+    if first:
+        images = images.transpose(0, 3, 1, 2)
+    if scale is not None:
+        images = images.astype(np.float64)
+        images = {"unit": images / 255, "signed": images / 127.5 - 1, "float": images}[scale]
+    np.save(tmp_path / "images.npy", images)
+    for options in ((), ("--resize", 3), ("--features", "pca", "--pca-components", 4)):
+        found = told("fid", tmp_path / "real", tmp_path / "images.npy", *options)
+        # files hold whole values, also after they are resized
+        rounding = 1e-3 if scale is not None and "--resize" in options else 1e-6
+        assert found["fid"] == pytest.approx(0, abs=rounding)
+        assert found["n_b"] == 9
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_gray_and_colored_images_meet_as_rgb(files):
+    for path in list((files / "fake").rglob("*.png"))[:7]:
+        Image.open(path).convert("L").save(path)
+    assert "--rgb" in refused("fid", files / "real", files / "fake")
+    assert told("fid", files / "real", files / "fake", "--rgb")["n_features"] == 48
+    found = told("wam", files / "fake", files / "fake", "--rgb", "--components", 1)
+    assert found["wam2"] == pytest.approx(0, abs=1e-9)
+    np.save(files / "gray.npy", PIXELS[0][..., 0])
+    found = told("fid", files / "gray.npy", files / "fake", "--rgb")
+    assert (found["n_a"], found["n_features"]) == (30, 48)
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_statistics_of_a_folder_or_array_serve_as_the_set(files):
+    out = files / "REAL.NPZ"
+    found = told("stats", files / "real", "--out", out)
+    assert (found["n"], found["n_features"], found["features"]) == (30, 48, "pixels")
+    whole = told("fid", files / "real", files / "fake")
+    assert told("fid", out, files / "fake")["fid"] == pytest.approx(whole["fid"], rel=1e-9)
+    with np.load(out) as kept:
+        np.testing.assert_allclose(kept["mu"], rows(PIXELS[0]).mean(axis=0))
+        np.testing.assert_allclose(kept["sigma"], np.cov(rows(PIXELS[0]).T), atol=1e-12)
+    result = call("stats", files / "y.npz", "--out", files / "y2.npz")
+    assert result.stdout.startswith("statistics of 180 rows, 3 features\nwrote ")
+    assert told("fid", files / "y2.npz", files / "y.npz")["fid"] == pytest.approx(0, abs=1e-9)
+    message = "would replace the input"
+    assert message in refused("stats", files / "y.npz", "--out", files / "y.npz")
+    assert "--out must end in .npz" in refused("stats", files / "y.npz", "--out", files / "y.txt")
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_a_distance_says_of_what_it_is(files):
+    plain = call("fid", files / "real", files / "fake").stdout
+    assert plain.endswith("(of pixels, not of Inception features; 30 and 30 images, 48 features)\n")
+    wam = call("wam", files / "real", files / "real", "--components", 1).stdout
+    assert wam.endswith("of pixels, not of Inception features; 30 and 30 images, 48 features\n")
+    assert told("fid", files / "real", files / "fake")["features"] == "pixels"
+    assert told("fid", files / "x.npy", files / "y.npz")["features"] is None
+
+
+@pytest.mark.filterwarnings("ignore:. has n=")
+def test_statistics_of_other_features_are_refused(files):
+    found = FeatureStatistics().update(rows(PIXELS[0]))
+    found.features = "inception"
+    found.save(files / "inception.npz")
+    line = refused("fid", files / "inception.npz", files / "real")
+    assert "holds statistics of 'inception' features" in line
+    assert "pass --features inception" in line
+    other = FeatureStatistics().update(rows(PIXELS[1]))
+    other.features = "pixels"
+    with pytest.raises(ValueError, match="X and Y must be of the same features"):
+        fid(FeatureStatistics.load(files / "inception.npz"), other)
+    with pytest.raises(ValueError, match="self and other must be of the same features"):
+        other.merge(FeatureStatistics.load(files / "inception.npz"))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray
 from PIL import Image
+from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import fastgen
@@ -314,12 +315,21 @@ def test_store_of_other_arguments(tmp_path):
     assert run_sweep("--store", store).exit_code == 0
     out = tmp_path / "a.nc"
     refuse(
-        run_sweep("--store", store, "--trials", "4", "--out", out),
-        "was made with n_trials=3",
+        run_sweep("--store", store, "--n-samples", "5", "--out", out),
+        "was made with n_samples=6",
         tmp_path,
         ["store"],
     )
     refuse(run_sweep("--store", __file__), "store must be a folder")
+
+
+def test_a_store_takes_more_trials_and_latents(tmp_path):
+    store, out = tmp_path / "store", tmp_path / "a.nc"
+    assert run_sweep("--store", store).exit_code == 0
+    more = ("--trials", "5", "--latent-dims", "1:16")
+    assert run_sweep("--store", store, *more, "--out", out).exit_code == 0
+    whole = sweep(**{**LIKE_SMALL, "latent_dims": range(1, 17), "n_trials": 5})
+    xarray.testing.assert_allclose(read(out), whole, rtol=1e-8)
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -434,3 +444,63 @@ def test_a_drawn_seed_is_told_and_repeats_the_sweep(tmp_path):
     second = call(*options, "--no-progress", "--out", tmp_path / "b.nc", "--seed", seed)
     assert "seed" not in second.stderr
     np.testing.assert_array_equal(read(tmp_path / "a.nc").w2, read(tmp_path / "b.nc").w2)
+
+
+def test_images_are_resized_and_columns_chosen(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(pixels):
+        mode = "L" if i % 2 else "RGB"
+        Image.fromarray(image).convert(mode).save(tmp_path / "images" / f"{i:02}.png")
+    np.save(tmp_path / "images.npy", pixels)
+    asked = ("--resize", 2, "--rgb", "--latent-dims", "1", "--n-samples", 3, "--trials", 1)
+    for spec in ("images", "images.npy"):
+        result = call("sweep", "--data", tmp_path / spec, *asked, "--json", "--seed", 0)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["attrs"]["dim"] == 12
+    table = "gene,a,b,c\n" + "".join(f"g{i},{i},{i * i % 7},{-i}\n" for i in range(12))
+    (tmp_path / "t.csv").write_text(table)
+    asked = ("--latent-dims", "1", "--n-samples", 3, "--trials", 1, "--json", "--seed", 0)
+    for options, dim in (((), 3), (("--columns", "a,c"), 2), (("--ignore", "b"), 2)):
+        result = call("sweep", "--data", tmp_path / "t.csv", *asked, *options)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["attrs"]["dim"] == dim
+    np.save(tmp_path / "flat.npy", np.zeros((4, 4)))
+    for options, message in (
+        (("digits", "--resize", 4), "--resize needs a folder or an array of images"),
+        ((tmp_path / "t.csv", "--rgb"), "--rgb needs a folder or an array of images"),
+        ((tmp_path / "flat.npy", "--rgb"), "of shape (4, 4)"),
+        (("digits", "--columns", "a"), "--columns needs a table"),
+        ((tmp_path / "t.csv", "--columns", "d"), "'d'"),
+    ):
+        result = call("sweep", "--data", *options, *asked)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_digits_are_those_of_scikit_learn():
+    expected = load_digits().data
+    found = data.load("digits")
+    np.testing.assert_array_equal(found, expected)
+    assert found.flags.c_contiguous == expected.flags.c_contiguous
+
+
+def test_a_sweep_imports_what_it_needs(tmp_path):
+    """scikit-learn, of which estimators are made, takes more time than the sweep."""
+    command = [
+        "sweep",
+        "--data",
+        "digits",
+        *SMALL,
+        "--out",
+        str(tmp_path / "a.nc"),
+        "--no-progress",
+    ]
+    code = (
+        "import sys\nfrom fastgen.cli import main\ntry:\n    main()\nexcept SystemExit:\n"
+        "    heavy = {'sklearn', 'scipy.stats', 'scipy.signal', 'torch'} & set(sys.modules)\n"
+        "    assert not heavy, heavy"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

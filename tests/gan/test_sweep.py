@@ -124,9 +124,9 @@ def test_linear_networks_with_the_quadratic_objective_are_the_penalized_problem(
             k, "penalized", n_supervised=n_pairs, weight=weight, center=False, tol=1e-13,
             max_iter=5000, random_state=seed,
         ).fit(X[order], Z=Z)  # fmt: skip
-        value = objective(linear.components_, X, X[chosen], Z, weight)
+        value = objective(linear.components_.T, X, X[chosen], Z, weight)
         if value < best:
-            best, gamma = value, linear.components_
+            best, gamma = value, linear.components_.T
     starts = {"near": gamma + 0.2 * rng.standard_normal(gamma.shape), "far": np.eye(d, k)}
     for name, start in starts.items():
         net = network(start)

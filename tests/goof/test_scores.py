@@ -53,7 +53,7 @@ def test_scores_are_their_formulas(digits):
     X = digits[:30]
     gan = LinearGAN(5, "unsupervised").fit(X.reshape(30, -1))
     found = score(gan, X.reshape(30, -1), random_state=0)
-    squares = naive.linear_free(gan.components_, gan.mean_, X.reshape(30, -1).astype(float))
+    squares = naive.linear_free(gan.components_.T, gan.mean_, X.reshape(30, -1).astype(float))
     np.testing.assert_allclose(found.squared_distance, squares, rtol=1e-9)
     assert found.mean == pytest.approx(np.sqrt(squares).mean())
     assert found.rms == pytest.approx(np.sqrt(squares.mean()))

@@ -128,7 +128,7 @@ def test_no_affine_generator_of_the_rank_is_below_the_pca_floor():
 
         def fit(rows, random_state, weight=weight, mean=mean):
             gan = LinearGAN(3, "unsupervised").fit(rows)
-            gan.components_, gan.mean_ = weight, mean
+            gan.components_, gan.mean_ = weight.T, mean
             return gan
 
         found = goof_against_size(fit, X, [60], random_state=0, n_planted=4)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from oracles import linear as naive
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
+from fastgen.goof import nearest
 from fastgen.linear import LinearGAN, SpikedGaussian, sweep
 from fastgen.linear.host.trial import Trial
 from fastgen.linear.options import Options
@@ -40,7 +43,7 @@ def test_closed_forms_are_the_oracle(k, pairs):
         # the gauge: signs of principal axes
         np.testing.assert_allclose(gan.covariance_, g @ g.T, rtol=1e-8, atol=1e-9)
         if problem != "unsupervised" and problem != "lexicographic":
-            np.testing.assert_allclose(gan.components_, g, rtol=1e-8, atol=1e-9)
+            np.testing.assert_allclose(gan.components_.T, g, rtol=1e-8, atol=1e-9)
         assert gan.converged_
         assert gan.n_iter_ == 1
 
@@ -71,7 +74,7 @@ def test_agrees_with_the_sweep(problem, k):
         starts,
     )
     found = PROBLEMS[problem].host(trial, np.array([k]), 8)[:, 0]
-    g = gan.components_
+    g = gan.components_.T
     assert naive.w2(g, truth) == pytest.approx(found[0], rel=1e-6)
     assert naive.projection_error(g, truth) == pytest.approx(found[1], rel=1e-6, abs=1e-9)
     assert (g**2).sum() / np.trace(truth) == pytest.approx(found[3], rel=1e-6)
@@ -92,8 +95,37 @@ def test_latents_may_stand_in_the_place_of_targets():
     np.testing.assert_array_equal(named.latents_, z)
 
 
-def test_check_estimator():
-    check_estimator(LinearGAN(problem="unsupervised"), on_skip=None)
+@pytest.mark.parametrize("problem", ["unsupervised", "pseudo_supervised", "ridge"])
+def test_check_estimator(problem):
+    check_estimator(LinearGAN(problem=problem, random_state=0), on_skip=None)
+
+
+def test_labels_are_ignored_and_latents_are_not():
+    x, z = data()
+    labels = np.arange(len(x)) % 2
+    gan = LinearGAN(6, random_state=0)
+    np.testing.assert_array_equal(
+        gan.fit(x, labels).components_, LinearGAN(6, random_state=0).fit(x).components_
+    )
+    np.testing.assert_array_equal(gan.fit(x, z).components_, gan.fit(x, Z=z).components_)
+    search = GridSearchCV(gan, {"latent_dim": [1, 2]}, cv=2).fit(x, list(labels))
+    assert np.isfinite(search.best_score_)
+    with pytest.raises(ValueError, match="Z must be the latents"):
+        gan.fit(x, labels[:, None])
+
+
+@pytest.mark.parametrize("k", [3, 9, 12])
+def test_components_lie_as_those_of_pca(k):
+    x, _ = data(n=20)
+    gan = LinearGAN(k, "unsupervised").fit(x)
+    assert gan.components_.shape == (k, 9)
+    assert gan.components_.flags.c_contiguous
+    if k <= 9:
+        pca = PCA(k).fit(x)
+        scaled = pca.components_ * np.sqrt(pca.explained_variance_ * 19 / 20)[:, None]
+        np.testing.assert_allclose(abs(gan.components_), abs(scaled), atol=1e-9)
+        found = nearest(pca, x).squared_distance
+        np.testing.assert_allclose(nearest(gan, x).squared_distance, found, atol=1e-12)
 
 
 def test_samples_have_the_generators_law():
@@ -111,7 +143,7 @@ def test_transform_is_the_nearest_point():
     z = gan.transform(x)
     np.testing.assert_allclose(gan.transform(gan.inverse_transform(z)), z, atol=1e-10)
     rest = x - gan.inverse_transform(z)
-    np.testing.assert_allclose(rest @ gan.components_, 0, atol=1e-9)
+    np.testing.assert_allclose(rest @ gan.components_.T, 0, atol=1e-9)
     assert list(gan.get_feature_names_out()) == ["lineargan0", "lineargan1", "lineargan2"]
 
 
@@ -120,7 +152,7 @@ def test_score_is_minus_w2():
     gan = LinearGAN(5, random_state=0).fit(x)
     other, _ = data(n=30, seed=1)
     shift = ((other.mean(axis=0) - gan.mean_) ** 2).sum()
-    expected = shift + naive.w2(gan.components_, np.cov(other.T, bias=True))
+    expected = shift + naive.w2(gan.components_.T, np.cov(other.T, bias=True))
     assert gan.score(other) == pytest.approx(-expected, rel=1e-9)
     full = LinearGAN(9, "unsupervised").fit(x)
     assert full.score(x) == pytest.approx(0, abs=1e-9)
@@ -188,6 +220,6 @@ def test_inverse_transform_refuses_other_latents():
 def test_constant_data(problem):
     gan = LinearGAN(2, problem, rank=1, random_state=0).fit(np.ones((5, 3)))
     if problem == "procrustes":  # orthonormal whatever the data
-        np.testing.assert_allclose(gan.components_, np.eye(3, 2), atol=1e-15)
+        np.testing.assert_allclose(gan.components_.T, np.eye(3, 2), atol=1e-15)
     else:
         np.testing.assert_array_equal(gan.sample(4), 1.0)

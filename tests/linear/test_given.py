@@ -120,7 +120,7 @@ def test_evaluate_is_the_formula(d, k, rank, true, seed):
 def test_evaluate_what_an_estimator_learned():
     rows = DATA.sample(60, random_state=0)
     gan = LinearGAN(3, "unsupervised").fit(rows)
-    found = evaluate(gan.components_, np.cov(rows.T, bias=True))
+    found = evaluate(gan.components_.T, np.cov(rows.T, bias=True))
     assert found["w2"] == pytest.approx(-gan.score(rows), rel=1e-8)
 
 

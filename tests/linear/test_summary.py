@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 import xarray
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import find_peaks
 
-from fastgen.linear import SpikedGaussian, sweep
+from fastgen.linear import SpikedGaussian, summary, sweep
 from fastgen.linear.summary import format_table, summarize
 
 
@@ -161,3 +164,12 @@ def test_sweep_of_the_default_model():
     assert [row["peak_latent_dim"] for row in rows] == [None, 7, 14]
     assert all(row["height"] > 5 for row in rows[1:])
     assert all(row["dip_latent_dim"] > row["peak_latent_dim"] for row in rows[1:])
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30))
+def test_peaks_are_those_of_scipy(heights):
+    values = np.array(heights, dtype=float)
+    tops, told = find_peaks(values, prominence=0)
+    assert summary._tops(values) == tops.tolist()
+    found = [summary._prominence(values, top) for top in tops]
+    np.testing.assert_allclose(found, told["prominences"])

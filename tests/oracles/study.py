@@ -17,7 +17,7 @@ def nearest_chosen(X, index):
 
 def affine_distances(fitted, rows):
     """Squared distances (n,) of rows to the range of a linear model with orthogonal projection."""
-    q = np.linalg.qr(fitted.components_)[0]
+    q = np.linalg.qr(fitted.components_.T)[0]
     gaps = rows - fitted.mean_
     return ((gaps - gaps @ q @ q.T) ** 2).sum(axis=1)
 
