@@ -19,7 +19,10 @@ RENAMED = {
     "bourgain.matrix_set_distances": "set_distances",
     "bourgain.point_pair_ratios": "pair_ratios",
     "bourgain.point_set_distances": "set_distances",
+    "linear_frame.absorb_rows": "add_rows",
+    "linear_frame.left_vectors": "principal_frame",
     "mixture_norm.posteriors": "shares",
+    "polar.polar_rows": "polar",
     "polar.root_near_diagonal": "root",
     "secular.dense_path": "tall_path",
 }
@@ -27,6 +30,7 @@ RENAMED = {
 # Kernels without an oracle of their own, and what holds them instead.
 NO_ORACLE = {
     "blas": "thin calls of LAPACK and BLAS; NumPy's own products are the oracle",
+    "fortran": "calls of LAPACK and BLAS; every kernel that makes them is compared",
     "simd": "single instructions; every kernel that is written with them is compared",
     "linear_frame.pairs_frame": "the others of its file in one call; sweeps meet every output",
     "linear_frame.gram_error": "a bound: tests see that errors stay below it",
