@@ -30,7 +30,6 @@ RENAMED = {
 # Kernels without an oracle of their own, and what holds them instead.
 NO_ORACLE = {
     "blas": "thin calls of LAPACK and BLAS; NumPy's own products are the oracle",
-    "fortran": "calls of LAPACK and BLAS; every kernel that makes them is compared",
     "simd": "single instructions; every kernel that is written with them is compared",
     "linear_frame.pairs_frame": "the others of its file in one call; sweeps meet every output",
     "linear_frame.gram_error": "a bound: tests see that errors stay below it",
