@@ -8,6 +8,7 @@ import pytest
 from fastgen.linear import LinearGAN, sweep
 from fastgen.metrics import FeatureStatistics, fid, wam
 from fastgen.mixture import GaussianMixture, NonparametricMixture
+from fastgen.neighbors import nearest_rows
 
 ROWS = np.random.default_rng(0).standard_normal((60, 3)) + np.repeat([[-4.0], [4.0]], 30, axis=0)
 
@@ -60,3 +61,15 @@ def test_linear(backend):
     np.testing.assert_allclose(
         LinearGAN(2, "unsupervised").fit(backend.array(ROWS)).components_, expected, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nearest_rows(backend, dtype):
+    x, pool = (ROWS[::4] + 0.1).astype(dtype), np.repeat(ROWS, 2, axis=0).astype(dtype)  # ties
+    expected = nearest_rows(x, pool, 3)
+    squared = np.square(x[:, None].astype(float) - pool).sum(axis=-1)
+    np.testing.assert_allclose(expected[0], np.sort(squared, axis=1)[:, :3], rtol=1e-12)
+    for given in (backend.array(pool), (backend.array(part) for part in (pool[:50], pool[50:]))):
+        distances, indices = nearest_rows(backend.array(x), given, 3)
+        np.testing.assert_allclose(to_numpy(distances), expected[0], rtol=1e-12)
+        np.testing.assert_array_equal(to_numpy(indices), expected[1])

@@ -22,25 +22,60 @@ _SHORTEST_RUN = 4
 _RUN_WORK = 400
 
 
-def linear_frame():
-    """Return the module of kernels that factorize a trial."""
-    from ..kernels.cpu import linear_frame as module
+def seen(basis: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Run ``kernels.cpu.linear_frame.seen``."""
+    from ..kernels.cpu import linear_frame
 
-    return module
-
-
-def alternating():
-    """Return the module of alternating minimisations."""
-    from ..kernels.cpu import alternating as module
-
-    return module
+    return linear_frame.seen(basis, factor)
 
 
-def subspace_kernels():
-    """Return the module of projected-gradient kernels for subspace fitting."""
-    from ..kernels.cpu import subspace as module
+def nested_range(columns: np.ndarray, factor: np.ndarray, tolerance: float) -> tuple:
+    """Run ``kernels.cpu.linear_frame.nested_range``."""
+    from ..kernels.cpu import linear_frame
 
-    return module
+    return linear_frame.nested_range(columns, factor, tolerance)
+
+
+def pairs_frame(x: np.ndarray, z: np.ndarray, factor: np.ndarray, tolerance: float) -> tuple:
+    """Run ``kernels.cpu.linear_frame.pairs_frame``."""
+    from ..kernels.cpu import linear_frame
+
+    return linear_frame.pairs_frame(x, z, factor, tolerance)
+
+
+def principal_frame(x: np.ndarray, factor: np.ndarray, tolerance: float) -> tuple:
+    """Run ``kernels.cpu.linear_frame.principal_frame``."""
+    from ..kernels.cpu import linear_frame
+
+    return linear_frame.principal_frame(x, factor, tolerance)
+
+
+def match_pairs(
+    cross, sigma, root, start, weight, constant, tolerance, max_iter, history
+) -> tuple[np.ndarray, int, bool]:
+    """Run ``kernels.cpu.alternating.match_pairs``."""
+    from ..kernels.cpu import alternating
+
+    return alternating.match_pairs(
+        cross, sigma, root, start, weight, constant, tolerance, max_iter, history
+    )
+
+
+def free_latents(x, z_pairs, z_free, tolerance, max_iter, history) -> tuple[np.ndarray, int, bool]:
+    """Run ``kernels.cpu.alternating.free_latents``."""
+    from ..kernels.cpu import alternating
+
+    return alternating.free_latents(x, z_pairs, z_free, tolerance, max_iter, history)
+
+
+def subspace_descent(
+    moments, cross, constant, has_pairs, has_rest, start, low, high, tolerance, max_iter, history
+) -> tuple[np.ndarray, int, bool]:
+    """Run ``kernels.cpu.subspace.subspace_descent``."""
+    from ..kernels.cpu import subspace
+
+    arguments = (moments, cross, constant, has_pairs, has_rest, start, low, high)
+    return subspace.subspace_descent(*arguments, tolerance, max_iter, history)
 
 
 def cuda_kernels():

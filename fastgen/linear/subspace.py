@@ -342,7 +342,7 @@ def solve(
         moments.append(rest @ rest.T / rest.shape[1])
         constant += np.trace(moments[1])
     history = np.empty(max_iter + 1)
-    w, n_iter, converged = kernels.subspace_kernels().subspace_descent(
+    w, n_iter, converged = kernels.subspace_descent(
         np.vstack(moments),
         np.ascontiguousarray(paired @ z.T / n_supervised),
         float(constant),

@@ -178,21 +178,6 @@ def _checked(module: str, name: str, *arguments) -> None:
         raise np.linalg.LinAlgError(f"LAPACK's {name} failed with info {info.value}")
 
 
-def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reduced singular value decomposition ``u * s @ vt``, u and vt in Fortran order."""
-    m, n = a.shape
-    k = min(m, n)
-    u, s, vt = np.empty((m, k), order="F"), np.empty(k), np.empty((k, n), order="F")
-    if k == 0:
-        return u, s, vt
-    copy, size, iwork = np.array(a, np.float64, order="F"), np.empty(1), np.empty(8 * k, np.intc)
-    head = "S", m, n, copy, m, s, u, m, vt, k
-    _checked("cython_lapack", "dgesdd", *head, size, -1, iwork)
-    work = np.empty(int(size[0]))
-    _checked("cython_lapack", "dgesdd", *head, work, work.size, iwork)
-    return u, s, vt
-
-
 def eigenvalues(a: np.ndarray) -> np.ndarray:
     """Ascending eigenvalues of a symmetric matrix; unlike NumPy's never under the lock."""
     n = len(a)

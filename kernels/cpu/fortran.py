@@ -13,10 +13,11 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import get_cython_function_address, intrinsic
 
 # Letters, as Fortran reads them.
-L, N, R, S, T, V = map(ord, "LNRSTV")
+L, N, R, S, T, U, V = map(ord, "LNRSTUV")
 
 
 def _routine(module: str, name: str) -> Any:
@@ -26,6 +27,10 @@ def _routine(module: str, name: str) -> Any:
 
     @intrinsic
     def call(typingctx, arguments):
+        for kind in arguments.types:
+            if isinstance(kind, types.Array) and kind.layout != "C":
+                raise TypingError(f"{name} takes contiguous arrays, got {kind}")
+
         def codegen(context, builder, signature, args):
             byte = ir.IntType(8).as_pointer()
             pointers = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import blas
 from .compilation import kernel
-from .fortran import L, N, geqrf, orgqr, tpqrt, trtri
+from .fortran import L, N, S, T, gemm, geqrf, gesdd, orgqr, tpqrt, trtri
 
 # Columns that LAPACK works on together, and whose reflections are applied together.
 _BLOCK, _REFLECTIONS = 64, 32
@@ -17,10 +17,11 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 @kernel
-def _factorize(a, upper, vectors):
+def _factorize(a, upper, vectors, tolerance):
     """QR factorization of the transpose of ``a`` (n, m), in place; its factor (k, n) to ``upper``.
 
-    With ``vectors`` the first k = min(m, n) rows of ``a`` become the orthonormal columns.
+    With ``vectors`` the first k = min(m, n) rows of ``a`` become the orthonormal columns. Returns
+    how many columns come before the first that depends on those before it, up to ``tolerance``.
     """
     n, m = a.shape
     k = upper.shape[0]
@@ -29,26 +30,35 @@ def _factorize(a, upper, vectors):
     # the scalars of the reflections lie behind LAPACK's work
     tau = work[_BLOCK * n :]
     geqrf((m, n, a, m, tau, work, _BLOCK * n, info))
-    for j in range(n):
-        for i in range(k):
+    largest = 0.0
+    for i in range(k):
+        largest = max(largest, abs(a[i, i]))
+    rank = 0
+    for i in range(k):
+        if rank == i and abs(a[i, i]) > tolerance * largest:
+            rank += 1
+        for j in range(n):
             upper[i, j] = a[j, i] if i <= j else 0.0
     if vectors:
         orgqr((m, k, k, a, m, tau, work, _BLOCK * n, info))
+    return rank
 
 
-def _orthogonal(a):
-    """QR factorization of the transpose of ``a``, which is overwritten; the columns as rows."""
+def _orthogonal(a, tolerance=0.0):
+    """QR factorization of the transpose of ``a``, which is overwritten.
+
+    Returns the orthonormal columns as rows, the triangular factor, and the rank.
+    """
     upper = np.empty((min(a.shape), len(a)))
-    if a.size:
-        _factorize(a, upper, True)
-    return a[: len(upper)], upper
+    rank = _factorize(a, upper, True, tolerance) if a.size else 0
+    return a[: len(upper)], upper, rank
 
 
 def _triangle(a):
     """Triangular QR factor of the transpose of ``a``, which is overwritten."""
     upper = np.empty((min(a.shape), len(a)))
     if a.size:
-        _factorize(a, upper, False)
+        _factorize(a, upper, False, 0.0)
     return upper
 
 
@@ -86,16 +96,98 @@ def absorb_rows(r, rows):
             r[i, j] = factor[j, i]
 
 
+@kernel
+def _svd(a, left, s, beyond, tolerance):
+    """Left singular vectors (k, m), in rows, and singular values of the transpose of ``a`` (n, m).
+
+    ``a`` is overwritten. Sums of squares beyond each value go to ``beyond``. Returns how many
+    values are above ``tolerance`` times the first, or -1 where LAPACK failed.
+    """
+    n, m = a.shape
+    k = s.size
+    right = np.empty((n, k))
+    work = np.empty(5 * k * k + _BLOCK * (m + n + 4))
+    more = np.empty(8 * k, np.int32)
+    info = np.empty(1, np.int32)
+    gesdd((S, m, n, a, m, s, left, m, right, k, work, work.size, more, info))
+    beyond[k] = 0.0
+    rank = 0
+    for i in range(k - 1, -1, -1):
+        beyond[i] = beyond[i + 1] + s[i] * s[i]
+        if s[i] > tolerance * s[0]:
+            rank += 1
+    return rank if info[0] == 0 else -1
+
+
+def left_vectors(a, tolerance=0.0):
+    """Left singular vectors (k, m), in rows, of the transpose of an array that is overwritten.
+
+    Returns them, the singular values, the sums of squares beyond each, and how many are above
+    ``tolerance`` times the first.
+    """
+    n, m = a.shape
+    k = min(m, n)
+    left, s, beyond = np.empty((k, m)), np.empty(k), np.zeros(k + 1)
+    rank = _svd(a, left, s, beyond, tolerance) if k else 0
+    if rank < 0:
+        raise np.linalg.LinAlgError("a singular value decomposition did not converge")
+    return left, s, beyond, rank
+
+
 def _square(a):
     """Sum of the squared entries."""
     return float(np.vdot(a, a))
 
 
-def _tail_sums(values):
-    """``values[i:].sum()`` for i = 0 .. len(values)."""
-    out = np.zeros(values.size + 1)
-    out[:-1] = np.cumsum(values[::-1])[::-1]
-    return out
+@kernel
+def _tail_squares(a, out):
+    """Sum the squared entries of the rows i, i + 1, .. of ``a`` for i = 0 .. len(a)."""
+    n, d = a.shape
+    out[n] = 0.0
+    for i in range(n - 1, -1, -1):
+        total = out[i + 1]
+        for j in range(d):
+            total += a[i, j] * a[i, j]
+        out[i] = total
+
+
+@kernel
+def _measure(rows, factor, image, truth, energy):
+    """Write the factor on orthonormal rows (r, d), its triangle and energies; return their sum."""
+    r, d = rows.shape
+    q = factor.shape[0]
+    gemm((T, N, q, r, d, 1.0, factor, d, rows, d, 0.0, image, q))
+    factored = np.empty((r, q))
+    inside = 0.0
+    for i in range(r):
+        total = 0.0
+        for j in range(q):
+            factored[i, j] = image[i, j]
+            total += image[i, j] * image[i, j]
+        energy[i] = total
+        inside += total
+    work = np.empty((_BLOCK + 1) * r)
+    info = np.empty(1, np.int32)
+    geqrf((q, r, factored, q, work[_BLOCK * r :], work, _BLOCK * r, info))
+    for i in range(truth.shape[0]):
+        for j in range(r):
+            truth[i, j] = factored[j, i] if i <= j else 0.0
+    return inside
+
+
+def _seen(rows, factor):
+    """As ``seen``, of orthonormal rows (r, d)."""
+    r, d = rows.shape
+    q = len(factor)
+    image, truth, energy = np.empty((r, q)), np.empty((min(q, r), r)), np.empty(r)
+    inside = _measure(rows, np.ascontiguousarray(factor), image, truth, energy) if r else 0.0
+    rest = 0.0
+    if r < d:
+        trace = _square(factor)
+        rest = trace - inside
+        if rest < 1e-3 * trace:  # the difference would lose digits
+            rest = _square(factor - np.dot(image.T, rows))
+    return truth, energy, rest
 
 
 def seen(basis, factor):
@@ -104,32 +196,16 @@ def seen(basis, factor):
     Returns its triangular factor there, the variance along each direction and the variance left
     outside (trace of the truth on the complement), all without cancellation.
     """
-    if basis.shape[1] == 0:
-        return np.zeros((0, 0)), np.zeros(0), _square(factor)
-    image = np.dot(basis.T, factor.T)
-    energy = np.einsum("ij,ij->i", image, image)
-    rest = 0.0
-    if basis.shape[1] < basis.shape[0]:
-        trace = _square(factor)
-        rest = trace - float(energy.sum())
-        if rest < 1e-3 * trace:  # the difference would lose digits
-            rest = _square(factor - np.dot(image.T, basis.T))
-    return _triangle(image), energy, rest
+    return _seen(np.ascontiguousarray(basis.T), factor)
 
 
 def nested_range(columns, factor, tolerance):
-    """Orthonormalise columns (d, p) in their order, up to the first that depends on earlier ones.
+    """Orthonormalize columns (d, p) in their order, up to the first that depends on earlier ones.
 
     Returns the basis (d, r), the columns in it (r, p), and what ``seen`` returns.
     """
-    q, upper = _orthogonal(np.array(columns.T, np.float64, order="C"))
-    size = np.abs(upper.diagonal())
-    limit = tolerance * size.max() if size.size else 0.0
-    dependent = np.flatnonzero(~(size > limit))
-    rank = int(dependent[0]) if dependent.size else size.size
-    basis = np.ascontiguousarray(q[:rank].T)
-    truth, energy, rest = seen(basis, factor)
-    return basis, np.ascontiguousarray(upper[:rank]), truth, energy, rest
+    q, upper, rank = _orthogonal(np.array(columns.T, np.float64, order="C"), tolerance)
+    return np.ascontiguousarray(q[:rank].T), upper[:rank], *_seen(q[:rank], factor)
 
 
 def pairs_frame(x, z, factor, tolerance):
@@ -161,9 +237,10 @@ def pairs_frame(x, z, factor, tolerance):
     """
     n = z.shape[1]
     p = min(z.shape[0], n)
-    q, upper = _orthogonal(np.array(z[:p], np.float64, order="C"))
+    q, upper, _ = _orthogonal(np.array(z[:p], np.float64, order="C"))
     y = np.dot(q, x.T)
-    residual = _tail_sums(np.einsum("ij,ij->i", y, y))
+    residual = np.empty(p + 1)
+    _tail_squares(y, residual)
     if p < n:
         residual += _square(x - np.dot(y.T, q))
     basis, coordinates, truth, energy, rest = nested_range(y.T, factor, tolerance)
@@ -181,10 +258,9 @@ def principal_frame(x, factor, tolerance):
     Returns the standard deviations along the axes (those above ``tolerance`` times the first), the
     sum of all variances beyond each k = 0, 1, .., and what ``seen`` returns of the axes.
     """
-    u, s, _ = blas.svd(x / np.sqrt(x.shape[1]))
-    rank = int(np.count_nonzero(s > tolerance * s[0])) if s.size else 0
-    truth, energy, rest = seen(np.ascontiguousarray(u[:, :rank]), factor)
-    return s[:rank].copy(), _tail_sums(s * s), truth, energy, rest
+    a = np.divide(x.T, np.sqrt(x.shape[1]), order="C")
+    left, s, beyond, rank = left_vectors(a, tolerance)
+    return s[:rank].copy(), beyond, *_seen(left[:rank], factor)
 
 
 def symmetric_eigenvalues(a):

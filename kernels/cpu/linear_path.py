@@ -25,29 +25,33 @@ from .simd import LANES, load, splat, store
 
 
 @kernel
-def _grow(f, inverse, start, stop, product):
-    """Add columns start..stop of f times the same rows of inverse to the running product."""
-    r = f.shape[0]
-    for col in range(start, stop):
-        for i in range(min(r, col + 1)):
-            x = f[i, col]
-            for j in range(col + 1):
-                product[i, j] += x * inverse[col, j]
+def _lay(both, r, inverse, ks, done, product, out, squares):
+    """Let ``product`` grow to each of up to eight ``ks``, and hand its leading blocks on.
 
-
-@kernel
-def _lay(f, y, k, v, out):
-    """Transposed ``f[:, :k]`` to lane v of ``out``; return the squared norm of ``y[:, :k]``."""
-    for i in range(f.shape[0]):
-        if i < k:
-            for j in range(k):
-                out[j, i, v] = f[i, j]
-    total = 0.0
-    for i in range(y.shape[0]):
-        if i < k:
-            for j in range(k):
-                total += y[i, j] * y[i, j]
-    return total
+    Columns from ``done`` on are added, those of ``both`` times the same rows of ``inverse``, unless
+    that is empty. The first r rows are one trapezoid, whose transposed blocks go to the lanes of
+    ``out``; the others are another one, whose squared norms go to ``squares``.
+    """
+    grows = inverse.shape[0] > 0
+    for v in range(ks.size):
+        k = ks[v]
+        total = 0.0
+        for i in range(both.shape[0]):
+            row = i if i < r else i - r
+            if grows:
+                for col in range(row if row > done else done, k):
+                    x = both[i, col]
+                    for j in range(col + 1):
+                        product[i, j] += x * inverse[col, j]
+            if row < k:
+                if i < r:
+                    for j in range(k):
+                        out[j, i, v] = product[i, j]
+                else:
+                    for j in range(k):
+                        total += product[i, j] * product[i, j]
+        squares[v] = total
+        done = k
 
 
 def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
@@ -63,22 +67,18 @@ def leading_path(f, y, inverse, ks, gamma, omega, nuclear, squares):
         Quadrature; their dtype is that of the singular values.
     nuclear, squares : array (m,), float64
     """
-    whole = inverse.shape[0] == 0
-    product_f = f if whole else np.zeros(f.shape)
-    product_y = y if whole else np.zeros(y.shape)
+    both = np.concatenate((f, y))
+    product = np.zeros(both.shape) if len(inverse) else both
     lanes = np.empty((1, LANES), gamma.dtype)
     done = 0
     for start in range(0, ks.size, LANES):
-        group = ks[start : start + LANES].tolist()
-        stack = np.zeros((1, group[-1], min(group[-1], len(f)), LANES), gamma.dtype)
-        for v, k in enumerate(group):
-            if not whole:
-                _grow(f, inverse, done, k, product_f)
-                _grow(y, inverse, done, k, product_y)
-            done = k
-            squares[start + v] = _lay(product_f, product_y, k, v, stack[0])
+        group = ks[start : start + LANES]
+        last = int(group[-1])
+        stack = np.zeros((1, last, min(last, len(f)), LANES), gamma.dtype)
+        _lay(both, len(f), inverse, group, done, product, stack[0], squares[start:])
+        done = last
         nuclear_norms(stack, gamma, omega, lanes)
-        nuclear[start : start + len(group)] = lanes[0, : len(group)]
+        nuclear[start : start + LANES] = lanes[0, : group.size]
 
 
 @kernel

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compilation import kernel
+from .fortran import L, N, S, T, V, gemm, gesdd, syevd
 
 # Below this ratio of eigenvalues the Gram matrix has lost the small singular values.
 _COARSE = 1e-11
@@ -27,20 +28,26 @@ def root_near_diagonal(gram, root):
     step, a Sylvester equation, without the off-diagonal part of the root on its left side.
     """
     n = gram.shape[0]
-    diagonal = np.diag(gram)
-    if not diagonal.min() > _COARSE * diagonal.max():
+    diagonal = np.empty(n)
+    least = largest = gram[0, 0]
+    for i in range(n):
+        least = gram[i, i] if gram[i, i] < least else least
+        largest = gram[i, i] if gram[i, i] > largest else largest
+        diagonal[i] = np.sqrt(gram[i, i])
+    if not least > _COARSE * largest:
         return False
-    diagonal = np.sqrt(diagonal)
     weight = np.empty((n, n))
+    square = np.empty((n, n))
     for i in range(n):
         for j in range(n):
             weight[i, j] = 1 / (diagonal[i] + diagonal[j])
             root[i, j] = gram[i, j] * weight[i, j]
         root[i, i] = diagonal[i]
-    goal = (1e-15 * n * diagonal.max() ** 2) ** 2 / n
+    goal = 1e-15 * n * largest
+    goal *= goal / n
     before = np.inf
     for _ in range(_ROUNDS):
-        square = np.dot(root, root)
+        gemm((N, N, n, n, n, 1.0, root, n, root, n, 0.0, square, n))
         error = 0.0
         for i in range(n):
             for j in range(n):
@@ -82,6 +89,55 @@ def solve_positive(a, b):
 
 
 @kernel
+def polar_rows(m, basis, known, factor):
+    """As ``polar`` of m (s, cols) with s <= cols, into ``factor``.
+
+    Returns the nuclear norm and whether ``basis`` holds anything now.
+    """
+    s, n = m.shape
+    gram = np.empty((s, s))
+    rotated = np.empty((s, n))
+    if known:
+        gemm((N, N, n, s, s, 1.0, m, n, basis, s, 0.0, rotated, n))
+        gemm((T, N, s, s, n, 1.0, rotated, n, rotated, n, 0.0, gram, s))
+        root = np.empty((s, s))
+        if root_near_diagonal(gram, root):
+            nuclear = 0.0
+            for i in range(s):
+                nuclear += root[i, i]
+            solve_positive(root, rotated)
+            gemm((N, T, n, s, s, 1.0, rotated, n, basis, s, 0.0, factor, n))
+            return nuclear, True
+    gemm((T, N, s, s, n, 1.0, m, n, m, n, 0.0, gram, s))
+    values = np.empty(s)
+    work = np.empty(7 * s * s + 64 * (s + n + 2))
+    more = np.empty(8 * s + 3, np.int32)
+    info = np.empty(1, np.int32)
+    syevd((V, L, s, gram, s, values, work, work.size, more, more.size, info))
+    nuclear = 0.0
+    if values[0] > _COARSE * values[s - 1]:
+        for i in range(s):
+            for j in range(s):
+                basis[i, j] = gram[i, j]
+        gemm((N, N, n, s, s, 1.0, m, n, basis, s, 0.0, rotated, n))
+        for i in range(s):
+            root_i = np.sqrt(values[i])
+            nuclear += root_i
+            for j in range(n):
+                rotated[i, j] /= root_i
+        gemm((N, T, n, s, s, 1.0, rotated, n, basis, s, 0.0, factor, n))
+        return nuclear, True
+    for i in range(s):
+        for j in range(n):
+            rotated[i, j] = m[i, j]
+    right = np.empty((s, n))
+    gesdd((S, n, s, rotated, n, values, right, n, gram, s, work, work.size, more, info))
+    gemm((N, N, n, s, s, 1.0, right, n, gram, s, 0.0, factor, n))
+    for i in range(s):
+        nuclear += values[i]
+    return nuclear, False
+
+
 def polar(m, basis, known):
     """Polar factor of m (orthonormal rows or columns, whichever are fewer) and its nuclear norm.
 
@@ -101,23 +157,7 @@ def polar(m, basis, known):
     known : bool
         For the next call.
     """
-    wide = m.shape[0] <= m.shape[1]
-    across = m if wide else np.ascontiguousarray(m.T)
-    s = across.shape[0]
-    if known:
-        rotated = np.dot(basis, across)
-        root = np.empty((s, s))
-        if root_near_diagonal(np.dot(rotated, rotated.T), root):
-            nuclear = np.trace(root)
-            solve_positive(root, rotated)
-            factor = np.dot(basis.T, rotated)
-            return (factor if wide else np.ascontiguousarray(factor.T)), nuclear, True
-    w, v = np.linalg.eigh(np.dot(across, across.T))
-    if w[0] > _COARSE * w[-1]:
-        basis[:] = v.T
-        scale = np.sqrt(w)
-        factor = np.dot(np.dot(v / scale, basis), across)
-        return (factor if wide else np.ascontiguousarray(factor.T)), scale.sum(), True
-    left, values, right = np.linalg.svd(m, False)
-    factor = np.dot(np.ascontiguousarray(left), np.ascontiguousarray(right))
-    return factor, values.sum(), False
+    across = np.ascontiguousarray(m if m.shape[0] <= m.shape[1] else m.T)
+    factor = np.empty(across.shape)
+    nuclear, known = polar_rows(across, basis, known, factor)
+    return (factor if across.shape == m.shape else factor.T), nuclear, known

@@ -19,10 +19,9 @@ import math
 
 import numpy as np
 
-from . import blas
 from .compilation import kernel
 from .fortran import L, N, R, T, V, gemm, potrf, syevd, trsm
-from .linear_frame import absorb_rows, gram_error, upper_inverse
+from .linear_frame import absorb_rows, gram_error, left_vectors, upper_inverse
 from .simd import LANES, load, splat, store
 
 # Natural logarithm of the inverse of the quadrature's relative error.
@@ -102,13 +101,13 @@ def _capacitances(eigenvalues, updates, t):
     return packed
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _log_pivot(excess, weights, out):
     """Add to out[0] the weighted logarithms of 1 + excess, which it leaves in excess."""
     for v in range(LANES):
         x = excess[v]
         x = 0.0 if x < 0 else x  # rounding; NaN passes
-        out[0] += weights[v] * np.log1p(x)
+        out[0] += weights[v] / np.pi * np.log1p(x)
         excess[v] = 1 + x
 
 
@@ -178,16 +177,20 @@ def root_increments(eigenvalues, updates, out):
     out : array (m,)
         ``tr sqrt(A_i) - tr sqrt(A_{i-1})``; all NaN if any number given is not finite.
     """
+    low, high = float(eigenvalues.min()), float(eigenvalues.max())
+    _add_increments(eigenvalues, low, high + float(np.vdot(updates, updates)), updates, out)
+
+
+def _add_increments(eigenvalues, low, high, updates, out):
+    """As ``root_increments``, of matrices whose eigenvalues are from ``low`` to ``high``."""
     out[:] = 0
-    low = float(eigenvalues.min())
-    high = float(eigenvalues.max() + np.vdot(updates, updates))
     if high == 0:
         return
-    if not np.isfinite(high):
+    if not math.isfinite(high):
         out[:] = np.nan
         return
     t, weights = axis_nodes(min(max(low, _FLOOR * high), 0.25 * high), high)
-    _add_log_pivots(_capacitances(eigenvalues, updates, t), weights / np.pi, out)
+    _add_log_pivots(_capacitances(eigenvalues, updates, t), weights, out)
 
 
 @kernel
@@ -230,34 +233,60 @@ def _downdates(inverse, rows, images, out):
 def _spectrum(generator, basis, values, roots):
     """Eigenvectors (rows), eigenvalues and their roots of ``generator @ generator.T``.
 
-    Returns LAPACK's info.
+    Returns the sum of the roots, or -1 where LAPACK failed.
     """
     r, n = generator.shape
-    size = np.empty(1)
-    work_size = np.empty(1, np.int32)
-    info = np.empty(1, np.int32)
     gemm((T, N, r, r, n, 1.0, generator, n, generator, n, 0.0, basis, r))
-    syevd((V, L, r, basis, r, values, size, -1, work_size, -1, info))
-    work = np.empty(int(size[0]))
-    more = np.empty(work_size[0], np.int32)
+    work = np.empty(2 * r * r + 66 * r + 1)
+    more = np.empty(5 * r + 3, np.int32)
+    info = np.empty(1, np.int32)
     syevd((V, L, r, basis, r, values, work, work.size, more, more.size, info))
+    total = 0.0
     for i in range(r):
-        values[i] = max(values[i], 0.0)
+        if values[i] < 0:
+            values[i] = 0.0
         roots[i] = np.sqrt(values[i])
-    return info[0]
+        total += roots[i]
+    return total if info[0] == 0 else -1.0
 
 
 def _eigenbasis(generator, tolerance):
-    """Eigenvalues and eigenvectors of ``generator @ generator.T``; by the SVD if that is coarse."""
+    """Eigenvalues, sum of their roots and eigenvectors, in rows, of ``generator @ generator.T``.
+
+    By the SVD where that is too coarse.
+    """
     r = len(generator)
     basis, values, roots = np.empty((r, r)), np.empty(r), np.empty(r)
-    if _spectrum(generator, basis, values, roots) != 0:
+    total = _spectrum(generator, basis, values, roots)
+    if total == -1:
         raise np.linalg.LinAlgError("an eigendecomposition did not converge")
-    total = float(roots.sum())
     if not gram_error(roots) > tolerance * total:
-        return values, total, basis.T
-    left, roots, _ = blas.svd(generator)
-    return roots * roots, float(roots.sum()), left
+        return values, total, basis
+    basis, roots, _, _ = left_vectors(generator.T.copy())
+    return roots[::-1] ** 2, float(roots.sum()), basis[::-1].copy()
+
+
+@kernel
+def _turn(updates, basis, steps, outside):
+    """Write updates, the last first, in the eigenbasis to ``steps``; what is beyond, squared.
+
+    Returns the sum of the squared steps.
+    """
+    m, width = updates.shape
+    r = basis.shape[0]
+    turned = np.empty((m, r))
+    gemm((T, N, r, m, r, 1.0, basis, r, updates, width, 0.0, turned, r))
+    inside = 0.0
+    for i in range(m):
+        at = m - 1 - i
+        for j in range(r):
+            steps[i, j] = turned[at, j]
+            inside += turned[at, j] * turned[at, j]
+        total = 0.0
+        for j in range(r, width):
+            total += updates[at, j] * updates[at, j]
+        outside[i] = total
+    return inside
 
 
 def _descend(counts, updates, generator, square, tolerance, nuclear, squares):
@@ -266,10 +295,10 @@ def _descend(counts, updates, generator, square, tolerance, nuclear, squares):
     values, total, basis = _eigenbasis(generator, tolerance)
     grown = np.empty((2, len(updates) + 1))
     grown[:, 0] = total, square
-    backwards = updates[::-1]
-    root_increments(values, np.dot(backwards[:, :rank], basis), grown[0, 1:])
-    outside = backwards[:, rank:]
-    np.einsum("ij,ij->i", outside, outside, out=grown[1, 1:])
+    steps = np.empty((len(updates), rank))
+    inside = _turn(updates, basis, steps, grown[1, 1:])
+    low, high = float(values[0]), float(values[-1])
+    _add_increments(values, low, high + inside, steps, grown[0, 1:])
     nuclear[:], squares[:] = grown.cumsum(axis=1)[:, counts[-1] - counts]
 
 
@@ -299,10 +328,11 @@ def dense_path(r, rows, counts, f, y, longest, tolerance, nuclear, squares):
     done = first = 0
     while first < counts.size:
         stop = int(np.searchsorted(counts, counts[first] + even, side="right"))
-        if counts[first] > done:
+        if counts[first] > done + (first > 0):  # one row costs less as an update of the block
             absorb_rows(r, rows[done : counts[first]])
             upper_inverse(r, inverse)
-        start = done = int(counts[first])
+            done = int(counts[first])
+        start = done
         end = int(counts[stop - 1])
         updates = np.empty((end - start, len(both)))
         while done < end:

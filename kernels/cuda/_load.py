@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SCALARS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 SIDES = (32, 64)  # float64 at 64 fits the 48 KB of static shared memory
+LARGEST = SIDES[-1]
 THREADS = 128  # THREADS in include/block.cuh
 MAX_BLOCKS = 65_535
 
@@ -149,3 +150,21 @@ def launch(name: str, expression: str, n_blocks: int, arguments: Sequence[Any]) 
     """Run one instantiation of ``NAME.cu`` on the current device."""
     kernel = module(name).get_function(expression)
     kernel((min(n_blocks, MAX_BLOCKS),), (THREADS,), tuple(arguments))
+
+
+def check_stack(stack: cupy.ndarray, name: str, shape: str) -> None:
+    """Raise ValueError where a stack of matrices is none, or not of a type of the kernels."""
+    if stack.ndim != 3:
+        raise ValueError(
+            f"{name} must have 3 dimensions {shape}, got {stack.ndim}; "
+            "add a leading axis for one matrix"
+        )
+    if stack.dtype not in SCALARS:
+        raise ValueError(
+            f"{name} must be float32 or float64, got {stack.dtype}; convert it with .astype"
+        )
+
+
+def side(size: int) -> int:
+    """Return the side of the smallest template that holds ``size``."""
+    return next(found for found in SIDES if found >= size)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _load, nuclear_norms
+from . import _load
+from .nuclear import nuclear_norms
 
 if TYPE_CHECKING:
     import cupy
 
 TILE = 32
-_LARGEST = _load.SIDES[-1]  # of the matrices that nuclear_norms takes
 _CHUNK = 2**28  # bytes of cross-products at a time
 
 
@@ -67,7 +67,7 @@ def pair_nuclear_norms(rows: cupy.ndarray, starts: np.ndarray, pairs: np.ndarray
             _load.launch(
                 "bures", expression, n_tiles, (rows, there, cupy.asarray(chunk), *counts, stack)
             )
-            if height <= _LARGEST:
+            if height <= _load.LARGEST:
                 out[first : first + step] = nuclear_norms(stack)
             else:
                 values = cupy.linalg.svd(stack, compute_uv=False)

@@ -19,7 +19,10 @@ RENAMED = {
     "bourgain.matrix_set_distances": "set_distances",
     "bourgain.point_pair_ratios": "pair_ratios",
     "bourgain.point_set_distances": "set_distances",
+    "linear_frame.absorb_rows": "add_rows",
+    "linear_frame.left_vectors": "principal_frame",
     "mixture_norm.posteriors": "shares",
+    "polar.polar_rows": "polar",
     "polar.root_near_diagonal": "root",
     "secular.dense_path": "tall_path",
 }

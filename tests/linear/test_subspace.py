@@ -15,12 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from fastgen._dispatch import linear as kernels
+from fastgen.kernels.cpu import subspace as kernel
 from fastgen.linear import plane, subspace
 from fastgen.linear.subspace import SubspaceFit
 
 SLACKS = [0.0, 0.5, 1.0, 3.0, np.inf]
-kernel = kernels.subspace_kernels()
 
 
 def bounds(slack):

@@ -13,9 +13,7 @@ from .trial import Range, Trial
 def unsupervised(trial: Trial, ks: np.ndarray, n_pairs: int) -> np.ndarray:
     """PCA of all samples; the number of pairs plays no part."""
     del n_pairs
-    s, beyond, truth, energy, rest = kernels.linear_frame().principal_frame(
-        trial.x, trial.factor, RANK_TOLERANCE
-    )
+    s, beyond, truth, energy, rest = kernels.principal_frame(trial.x, trial.factor, RANK_TOLERANCE)
     space = Range(np.empty((0, 0)), np.empty((0, 0)), truth, energy, rest)
     capped = np.minimum(ks, beyond.size - 1)
     variance = np.append(0.0, np.cumsum(s**2))[np.minimum(ks, s.size)]

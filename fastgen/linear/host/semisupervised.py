@@ -50,7 +50,7 @@ class Axes:
             u, s, vt = np.linalg.svd(trial.x / np.sqrt(n), full_matrices=False)
             r = max(1, int((s > RANK_TOLERANCE * s[0]).sum()))
             basis = np.ascontiguousarray(u[:, :r])
-            truth, _, rest = kernels.linear_frame().seen(basis, trial.factor)
+            truth, _, rest = kernels.seen(basis, trial.factor)
             x = np.sqrt(n) * s[:r, None] * vt[:r]
             trial.kept["axes"] = cls(basis, s[:r], x, truth, rest)
         return trial.kept["axes"]
@@ -122,7 +122,7 @@ def match(trial: Trial, k: int, n_pairs: int, weight: float) -> tuple:
     if np.isfinite(weight):
         weight = weight / n_pairs
         constant += weight * unreachable
-    g, n_iter, converged = kernels.alternating().match_pairs(
+    g, n_iter, converged = kernels.match_pairs(
         cross,
         sigma,
         axes.root,
@@ -179,7 +179,7 @@ def alternate(trial: Trial, k: int, n_pairs: int) -> tuple:
         columns, upper = np.linalg.qr(np.hstack([z_pairs, z_free]))
         z_pairs, z_free = upper[:, :n_pairs], upper[:, n_pairs:]
     history = np.empty(options.max_iter)
-    g, n_iter, converged = kernels.alternating().free_latents(
+    g, n_iter, converged = kernels.free_latents(
         Axes.of(trial).x,
         np.ascontiguousarray(z_pairs),
         np.ascontiguousarray(z_free),

@@ -116,7 +116,7 @@ class Range:
 def nested_range(columns: np.ndarray, trial: Trial) -> Range:
     """Orthonormalize columns in their order, up to the first that depends on those before it."""
     columns = np.ascontiguousarray(columns)
-    return Range(*kernels.linear_frame().nested_range(columns, trial.factor, RANK_TOLERANCE))
+    return Range(*kernels.nested_range(columns, trial.factor, RANK_TOLERANCE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Frame:
         """Factorize the first pairs of a trial."""
         x = np.ascontiguousarray(trial.x[:, :n_pairs])
         z = np.ascontiguousarray(trial.z[:, :n_pairs])
-        inverse, square, rows, residual, *of_range = kernels.linear_frame().pairs_frame(
+        inverse, square, rows, residual, *of_range = kernels.pairs_frame(
             x, z, trial.factor, RANK_TOLERANCE
         )
         return cls(n_pairs, min(z.shape), x, z, inverse, square, rows, residual, Range(*of_range))
