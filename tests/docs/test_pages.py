@@ -25,7 +25,7 @@ def blocks(page: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if blocks(page)],
+    [page for page in PAGES if blocks(page) and page.name != "first_steps.md"],  # test_first_steps
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
