@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -397,12 +398,18 @@ def test_interrupted_process_resumes(tmp_path):
     xarray.testing.assert_equal(read(out), expected)
 
 
+def time_of_children():
+    """Processor time, which other processes on the machine do not add to."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_quick():
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time_of_children()
         result = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time_of_children() - started)
         assert result.returncode == 0
         assert result.stderr == ""
     assert "sweep" in result.stdout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import resource
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -64,9 +64,11 @@ def test_import_is_light():
     subprocess.run([sys.executable, "-c", code], check=True)
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", "import fastgen"], check=True)
-        best = min(best, time.perf_counter() - start)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # processor time, which other processes on the machine do not add to
+        best = min(best, end.ru_utime - start.ru_utime + end.ru_stime - start.ru_stime)
     assert best < 0.5
 
 
