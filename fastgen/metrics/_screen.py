@@ -24,8 +24,9 @@ SMALLEST = 1e-150
 _FITTED, _SAMPLE = 256, 512
 # Fewer multiplications than this are over before a basis is found.
 SMALL = 1e10
-# Times the median distance from which on a row has no part in the middle.
-_FAR_OUT = 4.0
+# Rows that the middle is the mean of. One that is so many times farther from their median than half
+# of them has no part in it.
+_MIDDLE, _FAR_OUT = 128, 4.0
 _WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
 # Cost of evaluating one coordinate of one pair, in coordinates of the matrix product: rows come
 # from memory one by one (bench/peers/manifold.py).
@@ -135,7 +136,7 @@ class Extent:
     @classmethod
     def of(cls, rows: np.ndarray) -> Extent:
         """Take the extent of rows (n, d)."""
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(int)]
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MIDDLE)).astype(int)]
         some = some.astype(np.float64)
         with np.errstate(over="ignore"):  # what is out of range is refused by its extent
             gaps = np.linalg.norm(some - np.median(some, axis=0), axis=1)
@@ -210,11 +211,12 @@ def screen_of(
     Parameters
     ----------
     sample : Sample or None
-        Of ``x`` and ``y``, ``second`` being read only if they are not the same.
+        What `Sample.of` has taken of ``x`` and ``y``; where they are the same, ``first`` alone is
+        read.
     x, y : ndarray (n, d), (m, d)
         The same array for the pairs within a set.
     extents : list of Extent
-        Of the one set or of both.
+        Extents of the one set or of both.
     names : str
         Name of the sets in messages.
     radii : (ndarray (n,), ndarray (m,)), optional

@@ -268,7 +268,7 @@ def _across(
 ) -> NeighborPass:
     """Nearest rows across both sets, counts of balls, ratios and cosines, in one go."""
     n, m = len(x), len(y)
-    radii = None if yy is None else tuple(found.squared_distance[:, -1] for found in (xx, yy))
+    radii = None if yy is None else (xx.squared_distance[:, -1], yy.squared_distance[:, -1])
     screen = screen_of(sample, x, y, extents, names, radii)
     unit = screen.unit
     left, right = ScreenedSet(x, screen, min(k, m)), ScreenedSet(y, screen, min(max(k, 2), n))
