@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fastgen.cli.app import app
 from fastgen.cli.errors import reported
 
-COMMANDS = "info sweep cluster fid wam goof compile train local-sample".split()
+COMMANDS = "info sweep cluster evaluate fid wam goof compile train local-sample".split()
 
 
 def test_short_option_for_help():
