@@ -295,8 +295,11 @@ def evaluate(
     if overlap:
         notes.append(overlap)
         _warnings.warn(overlap)
-    if cache is not None and extract.extractor is not None and extract.digest is None:
-        notes.append("features were not kept in the cache: only those of networks are")
+    if cache is not None and extract.costly and extract.digest is None:
+        notes.append(
+            "features were not kept in the cache: those of functions, or of networks whose input "
+            "a function changes, cannot be told apart"
+        )
     context = scores.Context(
         sets["real"],
         sets["generated"],

@@ -160,6 +160,11 @@ class Extraction:
         self.extractor, self.name = _resolved(features, self.batch_size)
         self.digest = None if self.extractor is None else digest(self.extractor)
 
+    @property
+    def costly(self) -> bool:
+        """Whether features take more than reading pixels."""
+        return self.extractor is not None and not isinstance(self.extractor, Pixels | PCAFeatures)
+
     def __call__(self, source: Any, name: str) -> np.ndarray:
         """Return the features of a set.
 

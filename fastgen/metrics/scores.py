@@ -17,7 +17,7 @@ from .extrapolation import ExtrapolatedFID, fd_infinity
 from .fid_wam import wam
 from .kernel_distances import KernelDistance, cmmd, kid
 from .likelihood import fld
-from .manifold import Manifold
+from .manifold import Manifold, _wilson
 from .memorization import Memorization, memorization_of
 from .neighbor_pass import NeighborPass, neighbor_pass
 from .sliced import sliced_wasserstein
@@ -345,8 +345,6 @@ def _memorization(context: Context) -> dict[str, Score]:
 
 
 def _authenticity(found: Memorization, other: Memorization | None) -> Score:
-    from .manifold import _wilson
-
     value, interval = found.authenticity, _wilson(found.authenticity, found.n_generated)
     floor = None if other is None else other.authenticity
     if floor is None:
@@ -371,8 +369,6 @@ def _copying(z: float, n: int) -> Score:
 
 
 def _near_copies(found: Memorization, other: Memorization | None) -> Score:
-    from .manifold import _wilson
-
     value, interval = found.near_copies, _wilson(found.near_copies, found.n_generated)
     floor, size = found.near_copies_holdout, found.n_holdout
     if floor is None and other is not None:

@@ -149,4 +149,6 @@ def test_evaluation_says_what_the_features_are(folder, tmp_path, network):
     assert found.features.startswith("Sequential, digest ")
     assert found.notes == []
     other = evaluate(folder, IMAGES, features=lambda batch: batch.mean((2, 3)), **options)
-    assert "not kept in the cache: only those of networks" in other.notes[0]
+    assert "not kept in the cache: those of functions" in other.notes[0]
+    for cheap in (None, "pixels"):
+        assert evaluate(folder, IMAGES, features=cheap, **options).notes == []
