@@ -471,3 +471,32 @@ def test_a_model_that_changed_is_refused(tmp_path):
     sweep(**shorter(data=Cubes(1.0), n_trials=3), store=path)
     with pytest.raises(ValueError, match="another function or model of the same name"):
         sweep(**shorter(data=Cubes(1.5), n_trials=3), store=path)
+
+
+SLOW = """
+import sys, time
+from fastgen.linear import sweep
+def slow(x, z):
+    sys.stdout.write("computing\\n")  # in one piece, from several threads
+    sys.stdout.flush()
+    time.sleep(60)
+try:
+    sweep(latent_dims=range(1, 300), n_samples=200, n_trials=2, problems=slow, progress=False,
+          n_jobs=int(sys.argv[1]))
+except KeyboardInterrupt:
+    print("answered", flush=True)
+    import os
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_is_answered_while_a_trial_computes(jobs):
+    command = [sys.executable, "-c", SLOW, jobs]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "computing\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read().replace("computing\n", "") == "answered\n"
+        assert time.monotonic() - started < 20
+        assert process.wait() == 0
