@@ -78,10 +78,11 @@ def detached(value: Any) -> Any:
 
 
 def to_host(value: Any, name: str = "the array") -> Any:
-    """Bring a CuPy array or a torch tensor to the host; leave anything else as it is.
+    """Bring a CuPy array or a torch tensor to the host; leave what is no array as it is.
 
-    Lists of them too. NumPy has neither bfloat16 nor floats of 8 bits: such tensors come as
-    float32, which holds all of their values.
+    Lists of them too. Arrays of other libraries that follow the array API standard become NumPy's.
+    NumPy has neither bfloat16 nor floats of 8 bits: such tensors come as float32, which holds all
+    of their values.
 
     Parameters
     ----------
@@ -111,6 +112,8 @@ def to_host(value: Any, name: str = "the array") -> Any:
             f"{name} must be a numeric array, got dtype {value.dtype}; convert times to numbers "
             "of a unit of your choice first"
         )
+    if hasattr(value, "__array_namespace__") and not isinstance(value, np.ndarray):
+        return np.asarray(value)  # of another library, which scikit-learn would dispatch to
     return value
 
 

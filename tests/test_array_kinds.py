@@ -5,7 +5,7 @@ import pandas
 import pytest
 import torch
 
-from fastgen import goof, linear, metrics, mixture, modes
+from fastgen import _arrays, goof, linear, metrics, mixture, modes
 
 X = np.random.default_rng(7).standard_normal((40, 3)) + np.repeat([[0], [5]], 20, axis=0)
 Z = np.random.default_rng(8).standard_normal((40, 2))
@@ -108,3 +108,23 @@ def test_lists_of_rows_on_the_host_or_in_a_graph():
     rows = [torch.from_numpy(row).requires_grad_() for row in X]
     assert metrics.fid(rows, X) < 1e-9
     assert linear.LinearGAN(1, "unsupervised").fit(rows).score(X) <= 0
+
+
+class Strict:
+    """An array that follows the array API standard and nothing else."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __array_namespace__(self, api_version=None):
+        raise AssertionError("nothing dispatches to it")
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._array, dtype)
+
+
+@pytest.mark.parametrize("door", FIT)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_arrays_of_the_standard_become_numpys(door):
+    assert type(_arrays.to_host(Strict(X))) is np.ndarray
+    FIT[door](Strict(X))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 __all__ = ["main"]
@@ -36,6 +37,9 @@ def main() -> None:
                 told = error.strerror or error
                 _end(f"error: standard output cannot be written: {told}", _BAD)
             _discard_output()
+        if stop.code == _INTERRUPTED and threading.active_count() > 1:
+            sys.stderr.flush()
+            os._exit(_INTERRUPTED)  # threads that compute still would be waited for
         raise
 
 

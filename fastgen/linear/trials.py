@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -237,13 +238,13 @@ def _parallel(plan: Plan, blocks: Sequence[np.ndarray], n_jobs: int | None) -> I
 
 
 def _threads(plan: Plan, blocks: Sequence[np.ndarray], workers: int) -> Iterator[Block]:
-    if workers == 1:
-        yield from (_run_block(plan, block, os.getpid()) for block in blocks)
-        return
+    """Run blocks in threads, one too: the caller's answers Ctrl-C while they compute."""
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
         futures = [pool.submit(_run_block, plan, block, os.getpid()) for block in blocks]
         for future in concurrent.futures.as_completed(futures):
             yield future.result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # what runs cannot be stopped: on Ctrl-C it ends by itself, and nobody waits for it
+        interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt)
+        pool.shutdown(wait=not interrupted, cancel_futures=True)

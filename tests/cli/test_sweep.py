@@ -55,7 +55,6 @@ def test_digits_end_to_end(tmp_path):
     assert written == [f"wrote {out}", f"wrote {plot}"]
     assert "5/5" in result.stderr
     assert plot.read_bytes().startswith(b"\x89PNG")
-    from sklearn.datasets import load_digits
 
     expected = sweep(
         load_digits().data, latent_dims=range(1, 61), n_samples=20, n_trials=5, random_state=0
@@ -451,63 +450,3 @@ def test_a_drawn_seed_is_told_and_repeats_the_sweep(tmp_path):
     second = call(*options, "--no-progress", "--out", tmp_path / "b.nc", "--seed", seed)
     assert "seed" not in second.stderr
     np.testing.assert_array_equal(read(tmp_path / "a.nc").w2, read(tmp_path / "b.nc").w2)
-
-
-def test_images_are_resized_and_columns_chosen(tmp_path):
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
-    (tmp_path / "images").mkdir()
-    for i, image in enumerate(pixels):
-        mode = "L" if i % 2 else "RGB"
-        Image.fromarray(image).convert(mode).save(tmp_path / "images" / f"{i:02}.png")
-    np.save(tmp_path / "images.npy", pixels)
-    asked = ("--resize", 2, "--rgb", "--latent-dims", "1", "--n-samples", 3, "--trials", 1)
-    for spec in ("images", "images.npy"):
-        result = call("sweep", "--data", tmp_path / spec, *asked, "--json", "--seed", 0)
-        assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["attrs"]["dim"] == 12
-    table = "gene,a,b,c\n" + "".join(f"g{i},{i},{i * i % 7},{-i}\n" for i in range(12))
-    (tmp_path / "t.csv").write_text(table)
-    asked = ("--latent-dims", "1", "--n-samples", 3, "--trials", 1, "--json", "--seed", 0)
-    for options, dim in (((), 3), (("--columns", "a,c"), 2), (("--ignore", "b"), 2)):
-        result = call("sweep", "--data", tmp_path / "t.csv", *asked, *options)
-        assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["attrs"]["dim"] == dim
-    np.save(tmp_path / "flat.npy", np.zeros((4, 4)))
-    for options, message in (
-        (("digits", "--resize", 4), "--resize needs a folder or an array of images"),
-        ((tmp_path / "t.csv", "--rgb"), "--rgb needs a folder or an array of images"),
-        ((tmp_path / "flat.npy", "--rgb"), "of shape (4, 4)"),
-        (("digits", "--columns", "a"), "--columns needs a table"),
-        ((tmp_path / "t.csv", "--columns", "d"), "'d'"),
-    ):
-        result = call("sweep", "--data", *options, *asked)
-        assert result.exit_code == 2
-        assert message in result.stderr
-
-
-def test_digits_are_those_of_scikit_learn():
-    expected = load_digits().data
-    found = data.load("digits")
-    np.testing.assert_array_equal(found, expected)
-    assert found.flags.c_contiguous == expected.flags.c_contiguous
-
-
-def test_a_sweep_imports_what_it_needs(tmp_path):
-    """scikit-learn, of which estimators are made, takes more time than the sweep."""
-    command = [
-        "sweep",
-        "--data",
-        "digits",
-        *SMALL,
-        "--out",
-        str(tmp_path / "a.nc"),
-        "--no-progress",
-    ]
-    code = (
-        "import sys\nfrom fastgen.cli import main\ntry:\n    main()\nexcept SystemExit:\n"
-        "    heavy = {'sklearn', 'scipy.stats', 'scipy.signal', 'torch'} & set(sys.modules)\n"
-        "    assert not heavy, heavy"
-    )
-    run = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
