@@ -121,7 +121,7 @@ def require_values(value: Any, name: str) -> None:
     """Raise TypeError for a torch tensor that is not a plain array of values."""
     if not is_tensor(value):
         return
-    layout = str(value.layout)
+    layout = str(getattr(value, "layout", "torch.strided"))  # other libraries' tensors have none
     if value.is_meta:
         found, remedy = "on the device 'meta', which holds none", "load its values first"
     elif layout != "torch.strided":

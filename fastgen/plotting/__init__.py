@@ -13,7 +13,7 @@ from .._lazy import attach
 if TYPE_CHECKING:
     from .components import component_figure
     from .densities import density_figure
-    from .diffusion import calibration_figure, local_figure
+    from .diffusion import calibration_figure, local_figure, training_figure
     from .evaluation import evaluation_figure, extrapolation_figure
     from .manifold import manifold_figure, ratio_figure
     from .modes import mode_figure
@@ -51,6 +51,7 @@ _HOMES = {
     "study_figure": "study",
     "sweep_figure": "sweep",
     "theory_figure": "theory",
+    "training_figure": "diffusion",
     "transport_figure": "transport",
 }
 
@@ -77,6 +78,7 @@ __all__ = [
     "study_figure",
     "sweep_figure",
     "theory_figure",
+    "training_figure",
     "transport_figure",
 ]
 

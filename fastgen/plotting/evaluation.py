@@ -145,8 +145,7 @@ def _draw_score(axes: Axes, name: str, score: Mapping[str, Any]) -> None:
     arrow = {"lower": " (lower is better)", "higher": " (higher is better)"}
     axes.set_yticks([])
     axes.margins(x=0.3)
-    style.frame(axes)
-    axes.spines["left"].set_visible(False)
+    style.frame(axes, left=False)
     axes.set_title(
         name + arrow.get(score["better"] or "", ""), fontsize=style.SMALL, loc="left", pad=1
     )

@@ -139,8 +139,16 @@ def put_title(where: Figure | Axes, title: str | None, above: float = 0.0) -> No
         where.set_title(title, fontsize=TEXT, pad=6 + above)
 
 
-def frame(axes: Axes) -> None:
-    """Give a panel its frame: small ticks, and no edges on the right and above."""
+def frame(axes: Axes, *, left: bool = True) -> None:
+    """Give a panel its frame: small ticks, and no edges on the right and above.
+
+    Parameters
+    ----------
+    axes : Axes
+    left : bool, default True
+        Whether there is an edge on the left.
+    """
+    axes.spines["left"].set_visible(left)
     axes.tick_params(which="both", labelsize=SMALL, width=_EDGE)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_linewidth(_EDGE)

@@ -13,7 +13,7 @@ from oracles import linear as naive
 from shim import host
 
 from fastgen.kernels import cuda, quadrature
-from fastgen.kernels.cuda import _load
+from fastgen.kernels.cuda import _load, linear_path
 
 TOLERANCE = {np.float64: 1e-13, np.float32: 1e-5}  # relative to the nuclear norm
 SCALAR = {np.float64: "double", np.float32: "float"}
@@ -156,7 +156,7 @@ def test_door_says_expected_found_remedy(stack, message):
 
 def test_missing_cupy_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ImportError, match=r'pip install "fastgen\[cuda13\]"'):
+    with pytest.raises(ImportError, match=r'pip install "fastgen-core\[cuda13\]"'):
         cuda.nuclear_norms(np.ones((1, 3, 3)))
 
 
@@ -347,8 +347,8 @@ def test_grouping_and_grid_do_not_change_a_bit_of_a_path(kernels, dtype, monkeyp
 
     expected = both()
     for group, blocks, grid in [(1, 512, 65_535), (2, 512, 2), (8, 1, 1)]:
-        monkeypatch.setattr(cuda, "_GROUP", group)
-        monkeypatch.setattr(cuda, "_BLOCKS", blocks)
+        monkeypatch.setattr(linear_path, "_GROUP", group)
+        monkeypatch.setattr(linear_path, "_BLOCKS", blocks)
         monkeypatch.setattr(_load, "MAX_BLOCKS", grid)
         for a, b in zip(expected, both(), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -228,7 +228,7 @@ def test_unknown_problems_are_refused():
 
 def test_missing_cupy_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ImportError, match=r'pip install "fastgen\[cuda13\]"') as info:
+    with pytest.raises(ImportError, match=r'pip install "fastgen-core\[cuda13\]"') as info:
         _arrays.require_device()
     assert "\n" not in str(info.value)
 
