@@ -122,7 +122,7 @@ def require_values(value: Any, name: str) -> None:
     if not is_tensor(value):
         return
     layout = str(getattr(value, "layout", "torch.strided"))  # other libraries' tensors have none
-    if value.is_meta:
+    if getattr(value, "is_meta", False):
         found, remedy = "on the device 'meta', which holds none", "load its values first"
     elif layout != "torch.strided":
         found, remedy = f"of layout {layout}", "pass to_dense()"

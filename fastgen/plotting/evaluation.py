@@ -112,7 +112,7 @@ def evaluation_figure(metrics: Mapping[str, Mapping[str, Any]], *, width: float 
     width = style.checked_width(width)
     columns = 2 if width >= style.NARROW and len(shown) > 1 else 1
     rows = -(-len(shown) // columns)
-    figure = style.figure(width, 0.55 * rows + 0.3)
+    figure = style.figure(width, 0.54 * rows + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False).ravel(order="F")
     for axes, (name, score) in zip(panels, shown.items(), strict=False):
         _draw_score(axes, name, score)

@@ -115,6 +115,8 @@ STOPPED = """
 import os, signal, sys, threading, time
 from fastgen import cli, _files
 from fastgen.cli import app
+# ignored signals are inherited, as from a shell that ran the tests in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def work(**options):
     with _files.replacing("out.nc") as beside:
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
