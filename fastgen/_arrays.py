@@ -119,10 +119,10 @@ def to_host(value: Any, name: str = "the array") -> Any:
 
 def require_values(value: Any, name: str) -> None:
     """Raise TypeError for a torch tensor that is not a plain array of values."""
-    if not is_tensor(value):
+    if not is_tensor(value) or not hasattr(value, "layout"):  # stand-ins of tensors have none
         return
-    layout = str(getattr(value, "layout", "torch.strided"))  # other libraries' tensors have none
-    if getattr(value, "is_meta", False):
+    layout = str(value.layout)
+    if value.is_meta:
         found, remedy = "on the device 'meta', which holds none", "load its values first"
     elif layout != "torch.strided":
         found, remedy = f"of layout {layout}", "pass to_dense()"

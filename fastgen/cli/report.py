@@ -80,7 +80,7 @@ def report(
         store = comparison.feature_store(cache, no_cache)
         wanted = None if metrics is None else names(metrics)
         extractor = comparison.extractor(features, pca_components, weights, batch_size, device)
-        sets = [comparison.source(name) for name in (real, generated)]
+        first, second = comparison.source(real), comparison.source(generated)
         held = None if holdout is None else comparison.source(holdout)
         made = None
         if generator is not None:
@@ -92,7 +92,8 @@ def report(
 
         with outputs.warnings_in_a_line():
             page = run(
-                *sets,
+                first,
+                second,
                 held,
                 out=out,
                 title=title or f"{_short(generated)} beside {_short(real)}",

@@ -286,9 +286,9 @@ def _add_recovery(
         found = aggregate(test.train, chosen[0], test.planted)
     else:
         found = score(generator, chosen[0], n_planted=n_targets, random_state=seed, **options)
-    shape = None if sets[0].images is None else chosen[0].shape[1:]
+    shape = chosen[0].shape[1:]
 
     def shown(outputs: np.ndarray) -> np.ndarray:
         return (outputs.reshape(len(outputs), *shape) - low) / (high - low)
 
-    page.add(sections.recovery(found, None if shape is None else shown, test))
+    page.add(sections.recovery(found, None if sets[0].images is None else shown, test))
