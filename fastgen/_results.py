@@ -26,6 +26,11 @@ class Result(abc.ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain Python, ready for JSON."""
 
+    def __repr__(self) -> str:
+        """Return the figures, not the arrays behind them."""
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in self.to_dict().items())
+        return f"{type(self).__name__}({shown})"
+
     def _repr_html_(self) -> str:
         """Return the figures as a table of HTML."""
         rows = "".join(

@@ -284,6 +284,8 @@ class Found(_results.Result):
 def test_results_are_json_and_html():
     found = Found()
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["bad"] is None
+    assert repr(found).startswith("Found(")
+    assert "array(" not in repr(found)
     shown = found._repr_html_()
     assert "1.5" in shown
     assert "&lt;x&gt;" in shown

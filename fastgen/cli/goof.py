@@ -334,13 +334,7 @@ def _targets(
 
 def _array(name: str, option: str, others: str = "") -> np.ndarray:
     """Read numbers (n, ...) from FILE.npy, FILE.npz or FILE.npz:KEY, never running code."""
-    from .._files import read_npz
-
-    path, key = arrays.split(name, f"{option} must be {others}a .npy or a .npz file")
-    if path.lower().endswith(".npy"):
-        array = arrays.read_npy(path)
-    else:
-        array = arrays.choose(read_npz(path), key, path)
+    array = arrays.read(name, f"{option} must be {others}a .npy or a .npz file")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
     return array

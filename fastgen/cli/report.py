@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from . import comparison, outputs
+from . import arrays, comparison, outputs
 from .errors import reported
 from .features import AsJson, Batch, Components, Device, Features, Progress, Resize, Weights
 from .goof import Range
@@ -128,13 +128,6 @@ def _short(name: str) -> str:
 
 
 def _classes(name: str) -> np.ndarray:
-    """Read labels (n,), also where they are a column, from FILE.npy, FILE.npz or FILE.npz:KEY."""
-    from .._files import read_npz
-    from . import arrays
-
-    path, key = arrays.split(name, "--labels must be a .npy or a .npz file")
-    if path.lower().endswith(".npy"):
-        found = arrays.read_npy(path)
-    else:
-        found = arrays.choose(read_npz(path), key, path)
+    """Read labels (n,), also where they are a column."""
+    found = arrays.read(name, "--labels must be a .npy or a .npz file")
     return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found

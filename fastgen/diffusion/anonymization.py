@@ -17,7 +17,7 @@ from .sampling import local_sample
 __all__ = ["Anonymized", "anonymize"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Anonymized(Result):
     """What `anonymize` made, and how similar it is. It is no guarantee of privacy.
 

@@ -40,7 +40,7 @@ class Copies:
     rms: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Augmented(Result):
     """What `augment` made.
 

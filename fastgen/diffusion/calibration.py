@@ -25,7 +25,7 @@ __all__ = ["Calibration", "calibrate"]
 _LEAST = 0.02
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Calibration(Result):
     """Distances of local sampling over noise levels.
 

@@ -17,7 +17,7 @@ from .sampling import local_sample
 __all__ = ["Enhanced", "enhance"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Enhanced(Result):
     """What `enhance` made.
 

@@ -23,7 +23,7 @@ from .steps import SAMPLERS, Strength, chain, strength_of
 __all__ = ["LocalSamples", "SamplingInterrupted", "local_sample"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LocalSamples(Result):
     """What `local_sample` made, and with what.
 

@@ -41,7 +41,7 @@ _MEASURED, _AT_ONCE = 1000, 256
 _SLACK = 1e-3
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class FitResult(Result):
     """What `fit` made.
 

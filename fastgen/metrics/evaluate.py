@@ -53,8 +53,8 @@ class Evaluation(_results.Result):
         What the features are.
     parts : dict of str to object
         The results that the scores are read off: ``fid_infinity``, ``wam``, ``kid``, ``cmmd``,
-        ``sliced``, ``manifold``, ``memorization``, ``vendi``, ``vendi_real`` and ``fld``, as far as
-        they were computed.
+        ``sliced``, ``neighbors``, ``manifold``, ``memorization``, ``vendi``, ``vendi_real`` and
+        ``fld``, as far as they were computed.
     versions : dict of str to str
         Versions of this package and of the libraries it used.
     """
@@ -287,9 +287,6 @@ def evaluate(
     if holdout is not None:
         sets["holdout"] = extract(holdout, "holdout")
     _check(sets)
-    name = extract.name or "as given"
-    if extract.digest is not None:
-        name += f", digest {extract.digest[:12]}"
     notes = []
     overlap = _duplicates(sets)
     if overlap:
@@ -327,7 +324,7 @@ def evaluate(
         n_generated=len(sets["generated"]),
         n_holdout=None if held is None else len(held),
         n_features=sets["real"].shape[1],
-        features=name,
+        features=extract.description,
         parts=context.parts,
         versions=_versions(),
     )

@@ -165,6 +165,12 @@ class Extraction:
         """Whether features take more than reading pixels."""
         return self.extractor is not None and not isinstance(self.extractor, Pixels | PCAFeatures)
 
+    @property
+    def description(self) -> str:
+        """What the features are, with the digest of a network."""
+        shown = self.name or "as given"
+        return shown if self.digest is None else f"{shown}, digest {self.digest[:12]}"
+
     def __call__(self, source: Any, name: str) -> np.ndarray:
         """Return the features of a set.
 
@@ -189,7 +195,7 @@ class Extraction:
         OSError
             If a file or folder cannot be opened.
         """
-        opened = self._opened(source, name)
+        opened = self.open(source, name)
         if isinstance(opened, np.ndarray):
             if self.extractor is None:
                 return _validate.data_matrix(opened, name, minimum_rows=1)
@@ -210,8 +216,23 @@ class Extraction:
                 report(len(block))
         return np.concatenate(parts)
 
-    def _opened(self, source: Any, name: str) -> Any:
-        """Return rows as an array, and images as an object with batches."""
+    def open(self, source: Any, name: str) -> Any:
+        """Return rows as an array, and images as an object with ``batches`` and ``take``.
+
+        Parameters
+        ----------
+        source, name
+            As for a call; what is returned may be given to the call.
+
+        Returns
+        -------
+        ndarray (n, d), ImageFolder or ImageArray
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            As a call, but nothing is extracted.
+        """
         if hasattr(source, "batches"):
             return source
         if isinstance(source, str | os.PathLike):

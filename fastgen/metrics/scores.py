@@ -156,7 +156,9 @@ class Context:
                 f"needs more than n_neighbors={self.n_neighbors} samples in each set, got "
                 f"{len(self.real)} and {self.n}"
             )
-        return neighbor_pass(self.real, self.generated, self.n_neighbors, n_jobs=self.n_jobs)
+        found = neighbor_pass(self.real, self.generated, self.n_neighbors, n_jobs=self.n_jobs)
+        self.parts["neighbors"] = found
+        return found
 
     @functools.cached_property
     def neighbors_of_halves(self) -> NeighborPass | None:

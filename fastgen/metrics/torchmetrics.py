@@ -6,7 +6,8 @@ Needs torchmetrics: ``pip install "fastgen-core[torchmetrics]"``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 
 from .. import _validate
 from .features import ModuleFeatures
-from .fid_wam import WaMResult, fid, wam
-from .kernel_distances import KernelDistance, cmmd, kid
+from .fid_wam import fid, wam
+from .kernel_distances import cmmd, kid
 from .statistics import FeatureStatistics
 
 try:
@@ -230,12 +231,27 @@ def _merged(states: torch.Tensor) -> torch.Tensor:
 
 
 class _KeptSets(_TwoSets):
-    """Keeps all features, and gathers those of all processes for ``compute``."""
+    """Keeps all features, and gathers those of all processes for ``compute``.
+
+    A subclass names the function of two sets, the attribute of its result that is the value, and
+    the options that differ from the function's own.
+    """
+
+    _function: Callable[..., Any]
+    _value = "value"
+    _usual: Mapping[str, Any] = MappingProxyType({"random_state": 0})
 
     def __init__(
-        self, feature: Callable[[Any], Any] | None, reset_real_features: bool, **kwargs: Any
+        self,
+        feature: Callable[[Any], Any] | None = None,
+        *,
+        reset_real_features: bool = True,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(feature, reset_real_features, **kwargs)
+        self.options = {**self._usual, **(options or {})}
+        self.result_: Any = None
         self.add_state("real_features", [], dist_reduce_fx="cat")
         self.add_state("fake_features", [], dist_reduce_fx="cat")
 
@@ -261,6 +277,23 @@ class _KeptSets(_TwoSets):
                 raise ValueError(f"no {name} samples; call update with real={name == 'real'} first")
             sets.append(dim_zero_cat(state).cpu().numpy())
         return sets
+
+    def compute(self) -> torch.Tensor:
+        """Return the value; the rest is in ``result_``.
+
+        Returns
+        -------
+        Tensor ()
+            Float64.
+
+        Raises
+        ------
+        ValueError
+            Without real or generated samples, or as the function of this name.
+        """
+        self.result_ = self._function(*self._sets(), **self.options)
+        value = getattr(self.result_, self._value)
+        return torch.tensor(value, dtype=torch.float64, device=self.device)
 
 
 class WaM(_KeptSets):
@@ -299,33 +332,8 @@ class WaM(_KeptSets):
     tensor(0., dtype=torch.float64)
     """
 
-    def __init__(
-        self,
-        feature: Callable[[Any], Any] | None = None,
-        *,
-        reset_real_features: bool = True,
-        options: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(feature, reset_real_features, **kwargs)
-        self.options = {"random_state": 0, **(options or {})}
-        self.result_: WaMResult | None = None
-
-    def compute(self) -> torch.Tensor:
-        """Return ``WaM**2``; the rest is in ``result_``.
-
-        Returns
-        -------
-        Tensor ()
-            Float64, in squared units of the features.
-
-        Raises
-        ------
-        ValueError
-            Without real or generated samples, or as `fastgen.metrics.wam`.
-        """
-        self.result_ = wam(*self._sets(), **self.options)
-        return torch.tensor(self.result_.wam2, dtype=torch.float64, device=self.device)
+    _function = staticmethod(wam)
+    _value = "wam2"
 
 
 class KID(_KeptSets):
@@ -361,33 +369,7 @@ class KID(_KeptSets):
     tensor(124., dtype=torch.float64)
     """
 
-    def __init__(
-        self,
-        feature: Callable[[Any], Any] | None = None,
-        *,
-        reset_real_features: bool = True,
-        options: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(feature, reset_real_features, **kwargs)
-        self.options = {"random_state": 0, **(options or {})}
-        self.result_: KernelDistance | None = None
-
-    def compute(self) -> torch.Tensor:
-        """Return the squared MMD; the rest is in ``result_``.
-
-        Returns
-        -------
-        Tensor ()
-            Float64.
-
-        Raises
-        ------
-        ValueError
-            Without real or generated samples, or as `fastgen.metrics.kid`.
-        """
-        self.result_ = kid(*self._sets(), **self.options)
-        return torch.tensor(self.result_.value, dtype=torch.float64, device=self.device)
+    _function = staticmethod(kid)
 
 
 class CMMD(_KeptSets):
@@ -422,33 +404,8 @@ class CMMD(_KeptSets):
     tensor(2., dtype=torch.float64)
     """
 
-    def __init__(
-        self,
-        feature: Callable[[Any], Any] | None = None,
-        *,
-        reset_real_features: bool = True,
-        options: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(feature, reset_real_features, **kwargs)
-        self.options = options or {}
-        self.result_: KernelDistance | None = None
-
-    def compute(self) -> torch.Tensor:
-        """Return the squared MMD; the rest is in ``result_``.
-
-        Returns
-        -------
-        Tensor ()
-            Float64.
-
-        Raises
-        ------
-        ValueError
-            Without real or generated samples, or as `fastgen.metrics.cmmd`.
-        """
-        self.result_ = cmmd(*self._sets(), **self.options)
-        return torch.tensor(self.result_.value, dtype=torch.float64, device=self.device)
+    _function = staticmethod(cmmd)
+    _usual: Mapping[str, Any] = MappingProxyType({})
 
 
 # Metrics whose sums do not merge, and what is to be called instead.

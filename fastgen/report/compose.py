@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays, _random, _validate
-from .._files import read_npy
 from ..images import ImageArray, ImageFolder
 from . import sections
 from .page import Page
@@ -148,11 +147,12 @@ def report(
         given["holdout"] = holdout
     sets = []
     for (role, source), name in zip(given.items(), names, strict=False):
-        images, opened = _images(source, role, extract.rgb, resize)
+        opened = extract.open(source, role)
+        images = opened if hasattr(opened, "take") and hasattr(opened, "batches") else None
         sets.append(_Set(name, extract(opened, role), images))
     classes = None if labels is None else _labels(labels, len(sets[0].rows))
     evaluation = _evaluated(
-        sets, extract.name, random_state,
+        sets, extract.description, random_state,
         metrics=metrics, n_neighbors=n_neighbors, progress=progress, n_jobs=n_jobs,
     )  # fmt: skip
     page = Page(title, _facts(sets, evaluation))
@@ -168,26 +168,6 @@ def report(
     return page
 
 
-def _images(
-    source: Any, name: str, rgb: bool, resize: int | None
-) -> tuple[ImageFolder | ImageArray | None, Any]:
-    """Return the images of a source, None where it holds rows, and what features are made of."""
-    if hasattr(source, "take") and hasattr(source, "batches"):
-        return source, source
-    if isinstance(source, str | os.PathLike):
-        if os.path.isdir(source):
-            folder = ImageFolder(source, resize=resize, rgb=rgb)
-            return folder, folder
-        if not os.fspath(source).lower().endswith(".npy"):
-            return None, source
-        source = read_npy(source)
-    array = _arrays.to_numpy(source)
-    if array.ndim < 3:
-        return None, array
-    images = ImageArray(array, resize=resize, rgb=rgb, name=name)
-    return images, images
-
-
 def _labels(labels: Any, n: int) -> np.ndarray:
     found = np.asarray(_arrays.to_host(labels))
     if found.shape != (n,):
@@ -195,11 +175,11 @@ def _labels(labels: Any, n: int) -> np.ndarray:
     return found
 
 
-def _evaluated(sets: list[_Set], name: str | None, random_state: Any, **options: Any) -> Evaluation:
+def _evaluated(sets: list[_Set], features: str, random_state: Any, **options: Any) -> Evaluation:
     from ..metrics import evaluate
 
     found = evaluate(*(one.rows for one in sets), random_state=random_state, **options)
-    return dataclasses.replace(found, features=name or "as given")
+    return dataclasses.replace(found, features=features)
 
 
 def _facts(sets: list[_Set], evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -219,6 +199,8 @@ def _add_sets(
     rng: np.random.Generator,
 ) -> None:
     """Add what the sets alone show."""
+    from ..metrics import neighbor_pass
+
     told = evaluation.to_dict()
     table = sections.metrics(told["metrics"], _TITLES)
     table.lines += told["notes"]
@@ -232,9 +214,11 @@ def _add_sets(
     if real.images is not None and generated.images is not None:
         take = real.images.take, generated.images.take
         page.add(sections.samples(*take, len(real.rows), len(generated.rows), rng))
-        manifold = parts.get("manifold")
-        realism = None if manifold is None else manifold.realism
-        page.add(sections.neighbors(real.rows, generated.rows, *take, realism, n_neighbors))
+        found = parts.get("neighbors")
+        if found is None:
+            k = min(n_neighbors, len(real.rows) - 1, len(generated.rows) - 1)
+            found = neighbor_pass(real.rows, generated.rows, k)
+        page.add(sections.neighbors(found, *take))
     if "wam" in parts and real.rows.shape[1] > 1:
         page.add(sections.components(parts["wam"], real.rows, generated.rows, rng))
     if "fid_infinity" in parts:
@@ -254,7 +238,7 @@ def _add_modes(page: Page, sets: list[_Set], classes: np.ndarray) -> None:
         for rows, center in zip(members, centers, strict=True)
     ]
     scale = np.maximum(spread, np.finfo(float).tiny) * 2 / 3
-    found = mode_report(generated.rows, centers, scale, weights=np.bincount(where), random_state=0)
+    found = mode_report(generated.rows, centers, scale, weights=np.bincount(where))
     page.add(sections.modes(found, [str(name) for name in known]))
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..neighbors import nearest_rows
 from .page import Section, Table, text
 
 if TYPE_CHECKING:
     from ..goof import GoofScore, OverfitTest
-    from ..metrics import WaMResult
+    from ..metrics import NeighborPass, WaMResult
     from ..metrics.extrapolation import ExtrapolatedFID
     from ..modes import ModeReport
 
@@ -78,67 +77,55 @@ def samples(
 
 
 def neighbors(
-    real: np.ndarray,
-    generated: np.ndarray,
-    take_real: Take,
-    take_generated: Take,
-    realism: np.ndarray | None,
-    n_neighbors: int = 5,
-    n_shown: int = 12,
+    found: NeighborPass, take_real: Take, take_generated: Take, n_shown: int = 12
 ) -> Section:
     """Show images by their nearest neighbors: the closest, the uncovered and the least realistic.
 
     Parameters
     ----------
-    real, generated : ndarray (n, d), (m, d)
-        Features.
+    found : NeighborPass
+        What the pass over the features of both sets found.
     take_real, take_generated : callable
         Return the images of rows.
-    realism : ndarray (m,) or None
-        Realism of each generated image; below 1 it lies outside of the data.
-    n_neighbors : int
-        Neighbors whose distance is the size of a real image's surroundings.
     n_shown : int
         Images, or pairs of images, of each kind.
     """
+    k = found.n_neighbors
     section = Section(
         "Nearest neighbors",
         "Distances are those of the features. A generated image that is nearly its nearest real "
         "one may be a copy. A real image is uncovered if no generated one is as near as its "
-        f"{n_neighbors} nearest real ones: such images belong to what the generator leaves out.",
+        f"{k} nearest real ones: such images belong to what the generator leaves out.",
         "Near copies are a sign of memorization only where a holdout has fewer of them; no known "
         "figure isolates memorization.",
     )
-    squared, index = nearest_rows(generated, real)
-    nearest = np.sqrt(squared[:, 0])
+    nearest = np.sqrt(found.generated_real.squared_distance[:, 0])
     rows = np.argsort(nearest, kind="stable")[:n_shown]
     section.add_strip(
         "Generated images that are closest to real ones, each beside its nearest real image",
         take_generated(rows),
         [f"distance {text(float(nearest[i]))}" for i in rows],
-        beside=take_real(index[rows, 0]),
+        beside=take_real(found.generated_real.index[rows, 0]),
     )
-    k = min(n_neighbors, len(real) - 1)
-    radius = np.sqrt(nearest_rows(real, real, k + 1)[0][:, k])
-    reach = np.sqrt(nearest_rows(real, generated)[0][:, 0])
+    radius = np.sqrt(found.real_real.squared_distance[:, k - 1])
+    reach = np.sqrt(found.real_generated.squared_distance[:, 0])
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(radius > 0, reach / radius, np.where(reach > 0, np.inf, 0.0))
-    uncovered = int((ratio > 1).sum())
+    uncovered = int((reach > radius).sum())
     rows = np.argsort(-ratio, kind="stable")[: min(n_shown, uncovered)]
-    section.lines.append(f"{uncovered} of {len(real)} real images are uncovered.")
+    section.lines.append(f"{uncovered} of {len(reach)} real images are uncovered.")
     if len(rows):
         section.add_strip(
             "Real images that are farthest from being covered",
             take_real(rows),
             [f"{text(float(ratio[i]))} times" for i in rows],
         )
-    if realism is not None:
-        rows = np.argsort(realism, kind="stable")[:n_shown]
-        section.add_strip(
-            "Least realistic generated images",
-            take_generated(rows),
-            [f"realism {text(float(realism[i]))}" for i in rows],
-        )
+    rows = np.argsort(found.realism, kind="stable")[:n_shown]
+    section.add_strip(
+        "Least realistic generated images",
+        take_generated(rows),
+        [f"realism {text(float(found.realism[i]))}" for i in rows],
+    )
     return section
 
 
@@ -162,9 +149,7 @@ def components(
     axes = plane.components_
 
     def seen(mixture: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        covariances = np.stack(
-            [axes @ covariance @ axes.T for covariance in _full(mixture, real.shape[1])]
-        )
+        covariances = axes @ mixture.covariances_ @ axes.T
         return plane.transform(mixture.means_), covariances, mixture.weights_
 
     shown = [rows[rng.permutation(len(rows))[:1000]] for rows in (real, generated)]
@@ -190,18 +175,6 @@ def extrapolation(found: ExtrapolatedFID) -> Section:
     )
     section.add_figure(found.plot(width=WIDTH), "FID against one over the number of samples.")
     return section
-
-
-def _full(mixture: Any, n_features: int) -> np.ndarray:
-    """Covariances (K, d, d) of a mixture of any type of covariance."""
-    kind, held = mixture.covariance_type, np.asarray(mixture.covariances_)
-    count = len(mixture.weights_)
-    if kind == "full":
-        return held
-    if kind == "tied":
-        return np.broadcast_to(held, (count, n_features, n_features))
-    diagonal = held[:, None] if held.ndim == 1 else held
-    return np.stack([np.diag(np.broadcast_to(row, n_features)) for row in diagonal])
 
 
 def recovery(

@@ -66,6 +66,12 @@ def test_kernel_distances_are_the_functions(make, function):
     assert metric.result_.standard_error == function(X, Y).standard_error
 
 
+def test_processes_agree_on_what_is_drawn():
+    assert WaM().options == KID().options == {"random_state": 0}
+    assert WaM(options={"random_state": 3}).options == {"random_state": 3}
+    assert CMMD().options == {}
+
+
 @pytest.mark.parametrize("name", ["Recall", "AuthPct", "MIND", "FLD"])
 def test_what_does_not_merge_is_refused(name):
     with pytest.raises(AttributeError, match=f"no torchmetrics class {name}.*fastgen.metrics.eval"):
