@@ -104,7 +104,8 @@ def evaluate(
         if plot is not None:
             plotting.save_figure(found.plot(), plot)
             files.append(plot)
-        failures = [text for text in (_failure(found, *one) for one in conditions) if text]
+        known = [one for one in conditions if one[0] in found.metrics]
+        failures = [text for text in (_failure(found, *one) for one in known) if text]
         told = {
             **found.to_dict(),
             "real": real,
@@ -114,6 +115,10 @@ def evaluate(
             "files": files,
         }
         outputs.tell(told, str(found), as_json)
+        for name, _, _ in conditions:  # last, for what was computed is not lost
+            if name not in found.metrics:
+                why = found.skipped.get(name, "it is not there")
+                raise ValueError(f"--fail-if: {name} was not computed: {why}")
     for text in failures:
         typer.echo(f"fastgen: failed: {text}", err=True)
     if failures:
@@ -152,10 +157,6 @@ def _wanted(text: str | None, conditions: list[tuple[str, str, float]]) -> list[
 
 def _failure(found: Evaluation, name: str, sign: str, bound: float) -> str | None:
     """Say how a condition is met; None if it is not."""
-    if name not in found.metrics:
-        raise ValueError(
-            f"--fail-if: {name} was not computed: {found.skipped.get(name, 'it is not there')}"
-        )
     value = found.metrics[name].value
     if _COMPARISONS[sign](value, bound):
         return f"{name} is {value:.6g}, {sign} {bound:g}"

@@ -85,7 +85,10 @@ def test_conditions_are_exit_codes(files):
     lines = failed.stderr.strip().splitlines()
     assert lines[0].startswith("fastgen: failed: precision is ")
     assert lines[0].endswith(", < 2")
-    assert "fld was not computed: needs a holdout" in refused(*arguments, "--fail-if", "fld>1")
+    missing = call(*arguments, "--fail-if", "fld>1", "--json")
+    assert missing.exit_code == 2
+    assert "fld was not computed: needs a holdout" in missing.stderr
+    assert json.loads(missing.stdout)["metrics"]["fid"]["value"] > 0
     other = call(*arguments, "--fail-if", "recall<0")  # computed since it is asked about
     assert other.exit_code == 0
     assert "recall" in other.stdout
