@@ -343,8 +343,9 @@ sweep(latent_dims=range(1, 30), n_samples=8, n_trials=50, random_state=0, progre
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from fastgen.linear import sweep
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, that is inherited
 def slow(x, z):
     sys.stdout.write("computing\\n")  # in one piece, from several threads
     sys.stdout.flush()
