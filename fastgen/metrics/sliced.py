@@ -112,7 +112,7 @@ def sliced_wasserstein(
 
     Examples
     --------
-    A shift by a vector s adds |s|^2 / d.
+    A shift by a vector s adds ``s @ s / d``.
 
     >>> import numpy as np
     >>> from fastgen.metrics import sliced_wasserstein

@@ -70,7 +70,7 @@ class MLPDenoiser(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """Return predictions (B, *image_shape) for samples (B, *image_shape) and times (B,)."""
+        """Return predictions, shaped as the samples x (B, ...), at times (B,)."""
         told = self.embed(time, class_labels)
         h = self.first(x.flatten(1))
         for block in self.blocks:
@@ -145,7 +145,7 @@ class UNetDenoiser(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """Return predictions (B, *image_shape) for images (B, *image_shape) and times (B,)."""
+        """Return predictions, shaped as the images x (B, channels, h, w), at times (B,)."""
         told = functional.silu(self.embed(time, class_labels))
         h, kept = self.first(x), []
         for level, blocks in enumerate(self.down):
