@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 from linear_peers import symmetric_root
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 
 from fastgen.linear import SpikedGaussian, sweep
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "alternating.md"
+RESULTS = results_file("alternating.md")
 SEED = 0
 STEPS = 200
 WEIGHT = 10.0

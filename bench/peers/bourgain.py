@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import threadpoolctl
-from report import cores, environment_lines, median, span, verdict, write
+from report import cores, environment_lines, median, results_file, span, verdict, write
 from scipy.spatial.distance import cdist
 
 from fastgen.modes import BourgainEmbedding, grid, subsampling_bound
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "bourgain.md"
+RESULTS = results_file("bourgain.md")
 TARGET = 20.0
 AGREEMENT = 1e-9
 

@@ -24,11 +24,11 @@ import numpy as np
 import scipy.linalg
 import threadpoolctl
 from ot import gmm
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 
 from fastgen.metrics import dist_bures_squared, fid, frechet_distance, mw2
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "bures.md"
+RESULTS = results_file("bures.md")
 SEED = 0
 
 

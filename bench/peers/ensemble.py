@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 from torch import nn
 from torch.nn.functional import softplus
 
@@ -30,7 +30,7 @@ from fastgen.networks import (
     MLPGenerator,
 )
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "ensemble.md"
+RESULTS = results_file("ensemble.md")
 K = 8
 MOST_OVERHEAD = 0.05
 

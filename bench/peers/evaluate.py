@@ -18,12 +18,12 @@ import numpy as np
 import scipy.linalg
 import threadpoolctl
 import torch
-from report import environment_lines, span, verdict, write
+from report import environment_lines, results_file, span, verdict, write
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from fastgen.metrics import cmmd, kid, sliced_wasserstein, vendi
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "evaluate.md"
+RESULTS = results_file("evaluate.md")
 DIRECTIONS = 1000
 
 

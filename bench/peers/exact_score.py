@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 import torch
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 
 from fastgen.diffusion import ExactSet
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "exact_score.md"
+RESULTS = results_file("exact_score.md")
 TARGET = 3.0
 BATCH = 256
 CHECKED = 16

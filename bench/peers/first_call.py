@@ -13,11 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import report
 
-RESULT = Path(__file__).parents[1] / "results" / "first_call.md"
+RESULT = report.results_file("first_call.md")
 
 _HEAD = "import time, numpy as np; rng = np.random.default_rng(0)\n"
 _REFERENCE = """

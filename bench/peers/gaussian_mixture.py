@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import threadpoolctl
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Peer
 
 from fastgen.mixture import GaussianMixture
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "gaussian_mixture.md"
+RESULTS = results_file("gaussian_mixture.md")
 SEED = 0
 REG = 1e-6
 BOUND_TOLERANCE = 1e-8  # relative

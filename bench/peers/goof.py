@@ -26,7 +26,7 @@ import numpy as np
 import report
 import threadpoolctl
 import torch
-from goof_peers import POOL, ROOT, SMALL_POOL, Case, Contestant, contestants, fastgen, make_case
+from goof_peers import POOL, SMALL_POOL, Case, Contestant, contestants, fastgen, make_case
 
 VERBATIM, RECOVERED = 1e-6, 0.9
 # Everything is run up to seven times, until two seconds are spent, and takes the median time.
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["mlp_gan", "vae", "dcgan"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="tiny, not for quoting")
-    parser.add_argument("--plot", default=str(ROOT / "bench" / "results" / "goof.png"))
+    parser.add_argument("--plot", default=str(report.results_file("goof.png")))
     options = parser.parse_args()
     torch.set_num_threads(1)
     with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
@@ -250,7 +250,7 @@ def main() -> None:
     print(text)
     if not options.quick:
         draw(cases, options.plot)
-        report.write(ROOT / "bench" / "results" / "goof.md", text + "\n![curves](goof.png)\n")
+        report.write(report.results_file("goof.md"), text + "\n![curves](goof.png)\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 import threadpoolctl
-from report import environment_lines, median, write
+from report import environment_lines, median, results_file, write
 
 from fastgen._dispatch import linear as kernels
 from fastgen._dispatch import linear as runs
@@ -28,7 +28,7 @@ from fastgen.kernels.quadrature import nodes
 from fastgen.linear import SpikedGaussian, problems
 from fastgen.linear.host import paths as _path
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "linear.md"
+RESULTS = results_file("linear.md")
 SIZES = (20, 50, 100, 160, 200, 400, 1000, 2000)
 TOLERANCE = 1e-9
 FLOAT64 = np.dtype(np.float64)

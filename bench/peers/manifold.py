@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import threadpoolctl
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 
 from fastgen.metrics import Manifold, manifold, neighbor_pass
 from fastgen.metrics.memorization import memorization_of
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "manifold.md"
+RESULTS = results_file("manifold.md")
 K, CELLS, SEED = 5, 20, 0
 PRDC = ("precision", "recall", "density", "coverage")
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from report import environment_lines, median, span, write
+from report import environment_lines, median, results_file, span, write
 
 from fastgen.networks import MixtureNorm2d
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "bench" / "results" / "mixture_norm_speed.md"
+RESULTS = results_file("mixture_norm_speed.md")
 SHAPE = (256, 128, 8, 8)
 COMPONENTS = (1, 3, 5)
 TARGET = 3.0  # times BatchNorm's step, for three components

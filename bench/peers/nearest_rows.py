@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from report import cores, environment_lines, median, span, verdict, write
+from report import cores, environment_lines, median, results_file, span, verdict, write
 
 from fastgen.goof import nearest_rows
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "nearest_rows.md"
+RESULTS = results_file("nearest_rows.md")
 TARGET = 2.0
 CHECKED = 20
 SHARE = 4  # of the rows, on which the peers are timed

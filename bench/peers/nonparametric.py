@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import threadpoolctl
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 
 from fastgen.mixture import NonparametricMixture
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "nonparametric.md"
+RESULTS = results_file("nonparametric.md")
 WATER = Path(__file__).resolve().parents[3] / "shared" / "data" / "waterdata.csv"
 WATER_BLOCKS = (4, 3, 2, 1, 3, 4, 1, 2)
 WATER_CENTRES = [

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 from linear_peers import METRICS, PROBLEMS, Expert, Trial
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 
 from fastgen.cli import data as images
 from fastgen.linear import sweep
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "pixels.md"
+RESULTS = results_file("pixels.md")
 SEED = 0
 TARGET = 20.0
 

@@ -6,10 +6,13 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
+import numba
 import threadpoolctl
+from llvmlite import binding
 
 import fastgen
 
@@ -53,6 +56,32 @@ def blas_lines() -> list[str]:
     ]
 
 
+def register_bits() -> int:
+    """Width of the vector registers that kernels are compiled for, as ``NUMBA_CPU_NAME`` says."""
+    name = numba.config.CPU_NAME
+    if name and name != "host":
+        wide = any(part in name for part in ("avx512", "icelake", "sapphire", "znver4", "znver5"))
+        return 512 if wide else 256
+    return 512 if binding.get_host_cpu_features().get("avx512f") else 256
+
+
+def results_file(name: str) -> Path:
+    """``bench/results/NAME``, or ``bench/results/avx2/NAME`` where registers have 256 bits."""
+    folder = Path(__file__).resolve().parents[1] / "results"
+    return (folder if register_bits() == 512 else folder / "avx2") / name
+
+
+def instruction_line() -> str:
+    """Which vector instructions fastgen and the libraries loaded beside it use."""
+    target = numba.config.CPU_NAME or binding.get_host_cpu_name()
+    used = [f"kernels for {target}, {register_bits()}-bit registers"]
+    if torch := sys.modules.get("torch"):
+        used.append(f"torch {torch.backends.cpu.get_cpu_capability()}")
+    if faiss := sys.modules.get("faiss"):
+        used.append(f"faiss {faiss.get_compile_options().strip()}")
+    return f"- Instructions: {'; '.join(used)}."
+
+
 def environment_lines() -> list[str]:
     versions = [f"python {platform.python_version()}", f"fastgen {fastgen.__version__}"]
     versions += [
@@ -60,7 +89,8 @@ def environment_lines() -> list[str]:
     ]
     return [
         f"- Versions: {', '.join(versions)}.",
-        f"- Machine: {cpu_model()}, {cores()} cores.",
+        f"- Machine: {cpu_model()}, {cores()} {'core' if cores() == 1 else 'cores'}.",
+        instruction_line(),
         *(f"- BLAS, in all contestants: {line}." for line in blas_lines()),
     ]
 

@@ -23,13 +23,13 @@ import linear_peers
 import numpy as np
 import threadpoolctl
 from linear_peers import METRICS, PROBLEMS, Expert, PeerRun, UsualScript
-from report import blas_lines, cores, environment_lines, median, span, verdict, write
+from report import blas_lines, cores, environment_lines, median, results_file, span, verdict, write
 from sklearn.datasets import load_digits
 
 from fastgen.linear import SpikedGaussian, sweep
 
 SEED = 0
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "sweep.md"
+RESULTS = results_file("sweep.md")
 EXPERT_TOLERANCE = 1e-9  # relative, with a floor of EXPERT_FLOOR times the trace
 EXPERT_FLOOR = 1e-12
 QUIET_LOAD = 0.1  # cores that other processes may use in a round on all cores

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import ot.gmm
 import threadpoolctl
-from report import environment_lines, median, span, verdict, write
+from report import environment_lines, median, results_file, span, verdict, write
 from sklearn.mixture import GaussianMixture
 
 from fastgen.metrics import fid, wam
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "wam_peers.md"
+RESULTS = results_file("wam_peers.md")
 TARGET = 10.0
 # Of the peers, whose transport takes a quarter of a minute.
 _PEER_ROUNDS = 2
