@@ -56,11 +56,17 @@ def digits(seed: int) -> Digits:
 
 
 def denoiser_of(
-    data: Digits, seed: int, steps: int, rule: Pairing | None = None, **options: Any
+    data: Any,
+    seed: int,
+    steps: int,
+    rule: Pairing | None = None,
+    width: int = 256,
+    **options: Any,
 ) -> FitResult:
+    """Train on ``data.train``; the error is measured on ``data.test``."""
     torch.manual_seed(seed)
     return fit(
-        MLPDenoiser(data.train.shape[1:]), data.train,
+        MLPDenoiser(data.train.shape[1:], width=width), data.train,
         steps=steps, objective=DDPM(SCHEDULE),
         pairing=rule, held_out=data.test,
         log_every=max(1, steps // 5), random_state=seed, progress=False, **options,
