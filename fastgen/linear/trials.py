@@ -241,8 +241,10 @@ def _threads(plan: Plan, blocks: Sequence[np.ndarray], workers: int) -> Iterator
     """Run blocks in threads, one too: the caller's answers Ctrl-C while they compute."""
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
-        futures = [pool.submit(_run_block, plan, block, os.getpid()) for block in blocks]
-        for future in concurrent.futures.as_completed(futures):
+        # no list of ours keeps the results of what was handed out
+        for future in concurrent.futures.as_completed(
+            [pool.submit(_run_block, plan, block, os.getpid()) for block in blocks]
+        ):
             yield future.result()
     finally:
         # what runs cannot be stopped: on Ctrl-C it ends by itself, and nobody waits for it
