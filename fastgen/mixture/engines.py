@@ -1,7 +1,8 @@
-"""Data sets as expectation maximization sees them: on the host with kernels, or in CuPy arrays."""
+"""Data sets as expectation maximization sees them: on the host with kernels, or in plain arrays."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from .._dispatch import compiling
 from .._dispatch import em as kernels
 from . import em
 
 # Entries beyond have squares that overflow in sums.
 _LARGEST = 1e140
+# Rows, components, features and passes, multiplied, up to which plain arrays take at most
+# 0.03 s more than kernels.
+_PLAIN = 1_500_000
 
 
 def check_size(largest: float) -> None:
@@ -48,6 +53,26 @@ def device_rows(X: Any, xp: ModuleType, dtype: np.dtype, *, minimum_rows: int) -
     return X
 
 
+@contextlib.contextmanager
+def opened(
+    X: np.ndarray, dtype: np.dtype, n_components: int, passes: int
+) -> Iterator[Host | Device]:
+    """Hand rows of the host out for so many E-steps, BLAS held at one thread.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+        C-contiguous.
+    dtype : numpy.dtype
+    n_components, passes : int
+    """
+    with kernels.workers() as run:
+        if compiling.worthwhile(float(X.size) * n_components * passes, _PLAIN):
+            yield Host(X, dtype, run)
+        else:
+            yield Device(X, dtype, np)
+
+
 class Host:
     """Rows in NumPy arrays; the E-step is in ``kernels/cpu/em.py``.
 
@@ -60,6 +85,8 @@ class Host:
     run : callable
         From ``kernels.workers``.
     """
+
+    compiled = True
 
     def __init__(self, X: np.ndarray, dtype: np.dtype, run: kernels.Run) -> None:
         self.xp = np
@@ -135,15 +162,17 @@ class Host:
 
 
 class Device:
-    """Rows in arrays of another namespace with NumPy's functions, CuPy's.
+    """Rows in arrays of a namespace with NumPy's functions: CuPy's, or NumPy's for little work.
 
     Parameters
     ----------
     X : array (n_samples, n_features)
     dtype : numpy.dtype
     xp : module
-        ``cupy``, or in the tests ``numpy``.
+        ``cupy`` or ``numpy``.
     """
+
+    compiled = False
 
     def __init__(self, X: Any, dtype: np.dtype, xp: ModuleType) -> None:
         self.xp = xp
@@ -164,10 +193,9 @@ class Device:
 
     def inverse_root(self, covariance: Any) -> Any:
         """Inverse of the Cholesky factor, or None; CuPy tells of failure by NaN."""
-        try:
-            root = self.xp.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            return None
+        if self.xp is np:
+            return Host.inverse_root(covariance)
+        root = self.xp.linalg.cholesky(covariance)
         if not bool(self.xp.isfinite(root).all()):
             return None
         return self.xp.tril(self.xp.linalg.inv(root))
