@@ -16,9 +16,10 @@ from . import em
 
 # Entries beyond have squares that overflow in sums.
 _LARGEST = 1e140
-# Rows, components, features and passes, multiplied, up to which plain arrays take at most
-# 0.03 s more than kernels.
-_PLAIN = 1_500_000
+# Seconds that plain arrays may take longer than kernels, and for a row, component and pass how much
+# they do: with full covariances kernels also leave out components far from a row, at most all.
+_PLAIN = 0.05
+_LONGER, _LONGER_FULL, _LEFT_OUT = 1e-7, 3e-8, 5e-11
 
 
 def check_size(largest: float) -> None:
@@ -55,7 +56,7 @@ def device_rows(X: Any, xp: ModuleType, dtype: np.dtype, *, minimum_rows: int) -
 
 @contextlib.contextmanager
 def opened(
-    X: np.ndarray, dtype: np.dtype, n_components: int, passes: int
+    X: np.ndarray, dtype: np.dtype, n_components: int, covariance_type: str, passes: int
 ) -> Iterator[Host | Device]:
     """Hand rows of the host out for so many E-steps, BLAS held at one thread.
 
@@ -64,10 +65,16 @@ def opened(
     X : array (n_samples, n_features)
         C-contiguous.
     dtype : numpy.dtype
-    n_components, passes : int
+    n_components : int
+    covariance_type : str
+    passes : int
+        At most.
     """
+    longer = _LONGER
+    if covariance_type == "full":
+        longer = _LONGER_FULL + _LEFT_OUT * X.shape[1] ** 2
     with kernels.workers() as run:
-        if compiling.worthwhile(float(X.size) * n_components * passes, _PLAIN):
+        if compiling.worthwhile(longer * len(X) * n_components * passes, _PLAIN):
             yield Host(X, dtype, run)
         else:
             yield Device(X, dtype, np)

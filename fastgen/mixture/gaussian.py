@@ -512,7 +512,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             rows = np.ascontiguousarray(X.array)
             self.n_features_in_ = rows.shape[1]
             check_size(float(max(rows.max(), -rows.min())))
-            with opened(rows, dtype, self._components(reset), passes) as data:
+            with opened(rows, dtype, *self._kind(reset), passes) as data:
                 yield data
             return
         rows = validate_data(
@@ -525,14 +525,15 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         )
         self._check_features(rows.shape[1])
         check_size(float(max(rows.max(), -rows.min())))
-        with opened(rows, dtype, self._components(reset), passes) as data:
+        with opened(rows, dtype, *self._kind(reset), passes) as data:
             yield data
 
-    def _components(self, reset: bool) -> int:
-        """Return the number of components, of means set by hand where they are used."""
+    def _kind(self, reset: bool) -> tuple[int, str]:
+        """Return the number of components, of means set by hand where used, and their type."""
+        kind = self._options()[0]
         if reset:
-            return _validate.integer(self.n_components, "n_components")
-        return len(np.atleast_1d(self.means_))
+            return _validate.integer(self.n_components, "n_components"), kind
+        return len(np.atleast_1d(self.means_)), kind
 
     def _passes(self) -> int:
         """Return the most E-steps of a fit."""
