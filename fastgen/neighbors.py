@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -32,8 +33,9 @@ _SAMPLE = 512
 _SMALL = 2e9
 # Lengths of rows whose squares float64 holds.
 _LARGEST, _SMALLEST = 1e150, 1e-150
-# Multiplications, and products, up to which plain arrays take at most 0.03 s more than kernels.
-_PLAIN, _PLAIN_PRODUCTS = 6e7, 1e6
+# Multiplications, products and numbers of the pool up to which plain arrays take at most 0.03 s more
+# than kernels.
+_PLAIN, _PLAIN_PRODUCTS, _PLAIN_NUMBERS = 6e7, 1e6, 4e6
 # Numbers of the pairs that are evaluated at a time.
 _PAIR_NUMBERS = 1 << 20
 _WHOLE = 2**53  # the integers up to here are numbers of float64
@@ -104,13 +106,14 @@ def nearest_rows(
         indices = xp.full((len(x), count), -1, np.int64)
         screen: _Screen | _Products | None = None
         first = 0
-        for block in _blocks(pool, x.shape[1], check):
+        blocks = _blocks(pool, x.shape[1], check)
+        begun, plain = _begun(x, blocks) if xp is np else ([], False)
+        for block in itertools.chain(begun, blocks):
             if xp is not np:
                 scale = _scale(max(_reach(x, block), _reach(block, block)))
                 renew_lists(x, block, scale, first, distances, indices)
             else:
                 if screen is None:
-                    plain = _few(x, pool)
                     screen = _Products(x, block) if plain else _Screen.of(x, block)
                 screen.search(x, block, first, distances, indices, n_jobs)
             first += len(block)
@@ -192,15 +195,20 @@ def _dimensions(value: Any) -> int:
     return len(value.shape) if hasattr(value, "shape") else np.ndim(value)
 
 
-def _few(x: np.ndarray, pool: Any) -> bool:
-    """Whether the search is over before a compiler has begun; a pool of blocks may be long."""
-    if not hasattr(pool, "shape"):
-        return False
-    products = float(len(x)) * len(pool)
-    return not (
-        compiling.worthwhile(products * x.shape[1], _PLAIN)
-        or compiling.worthwhile(products, _PLAIN_PRODUCTS)
-    )
+def _begun(x: np.ndarray, blocks: Iterator[np.ndarray]) -> tuple[list[np.ndarray], bool]:
+    """Take blocks until they are worth a kernel; return them, and whether they never are."""
+    taken = []
+    products = 0.0
+    for block in blocks:
+        taken.append(block)
+        products += float(len(x)) * len(block)
+        if (
+            compiling.worthwhile(products * x.shape[1], _PLAIN)
+            or compiling.worthwhile(products, _PLAIN_PRODUCTS)
+            or compiling.worthwhile(products / len(x) * x.shape[1], _PLAIN_NUMBERS)
+        ):
+            return taken, False
+    return taken, True
 
 
 class _Products:
