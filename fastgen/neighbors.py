@@ -33,8 +33,8 @@ _SAMPLE = 512
 _SMALL = 2e9
 # Lengths of rows whose squares float64 holds.
 _LARGEST, _SMALLEST = 1e150, 1e-150
-# Multiplications, products and numbers of the pool up to which plain arrays take at most 0.03 s more
-# than kernels.
+# Multiplications, products and numbers of the pool up to which plain arrays take at most 0.03 s
+# more than kernels.
 _PLAIN, _PLAIN_PRODUCTS, _PLAIN_NUMBERS = 6e7, 1e6, 4e6
 # Numbers of the pairs that are evaluated at a time.
 _PAIR_NUMBERS = 1 << 20
