@@ -6,6 +6,7 @@ rows of eight numbers. Without one they are made for each call. Arguments are th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -83,7 +84,7 @@ def posteriors(logs, index, log_weights, out, rows) -> None:
 
 
 def _blocks(starts) -> Iterator[slice]:
-    return (slice(start, stop) for start, stop in zip(starts[:-1], starts[1:], strict=True))
+    return (slice(start, stop) for start, stop in itertools.pairwise(starts))
 
 
 def _alike(widths) -> Iterator[tuple[slice, float]]:
