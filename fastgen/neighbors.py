@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from . import _arrays, _validate
-from ._dispatch import threads
+from ._dispatch import compiling, threads
 from ._dispatch.nearest_rows import center_rows, renew_lists, select_rows
 
 _EPS = float(np.finfo(np.float32).eps)
@@ -32,6 +33,11 @@ _SAMPLE = 512
 _SMALL = 2e9
 # Lengths of rows whose squares float64 holds.
 _LARGEST, _SMALLEST = 1e150, 1e-150
+# Multiplications, products and numbers of the pool up to which plain arrays take at most 0.03 s
+# more than kernels.
+_PLAIN, _PLAIN_PRODUCTS, _PLAIN_NUMBERS = 6e7, 1e6, 4e6
+# Numbers of the pairs that are evaluated at a time.
+_PAIR_NUMBERS = 1 << 20
 _WHOLE = 2**53  # the integers up to here are numbers of float64
 
 
@@ -98,15 +104,17 @@ def nearest_rows(
         x = check(X, "X")
         distances = xp.full((len(x), count), np.inf)
         indices = xp.full((len(x), count), -1, np.int64)
-        screen = None
+        screen: _Screen | _Products | None = None
         first = 0
-        for block in _blocks(pool, x.shape[1], check):
+        blocks = _blocks(pool, x.shape[1], check)
+        begun, plain = _begun(x, blocks) if xp is np else ([], False)
+        for block in itertools.chain(begun, blocks):
             if xp is not np:
                 scale = _scale(max(_reach(x, block), _reach(block, block)))
                 renew_lists(x, block, scale, first, distances, indices)
             else:
                 if screen is None:
-                    screen = _Screen.of(x, block)
+                    screen = _Products(x, block) if plain else _Screen.of(x, block)
                 screen.search(x, block, first, distances, indices, n_jobs)
             first += len(block)
     if first < count:
@@ -185,6 +193,75 @@ def _blocks(pool: Any, dim: int, check: Callable) -> Iterator[np.ndarray]:
 
 def _dimensions(value: Any) -> int:
     return len(value.shape) if hasattr(value, "shape") else np.ndim(value)
+
+
+def _begun(x: np.ndarray, blocks: Iterator[np.ndarray]) -> tuple[list[np.ndarray], bool]:
+    """Take blocks until they are worth a kernel; return them, and whether they never are."""
+    taken = []
+    products = 0.0
+    for block in blocks:
+        taken.append(block)
+        products += float(len(x)) * len(block)
+        if (
+            compiling.worthwhile(products * x.shape[1], _PLAIN)
+            or compiling.worthwhile(products, _PLAIN_PRODUCTS)
+            or compiling.worthwhile(products / len(x) * x.shape[1], _PLAIN_NUMBERS)
+        ):
+            return taken, False
+    return taken, True
+
+
+class _Products:
+    """A search of few rows in plain arrays: one product in float64, near pairs evaluated again.
+
+    Parameters
+    ----------
+    x, block : arrays (n, d), (m, d)
+        The rows sought for and the first of the pool, whose mean both are centered about.
+    """
+
+    def __init__(self, x: np.ndarray, block: np.ndarray) -> None:
+        self._mean = block.mean(0, dtype=np.float64)
+        self._x = x.astype(np.float64) - self._mean
+
+    def search(
+        self,
+        x: np.ndarray,
+        block: np.ndarray,
+        first: int,
+        distances: np.ndarray,
+        indices: np.ndarray,
+        n_jobs: int | None,
+    ) -> None:
+        """Renew the lists of nearest rows by a block of the pool; threads have nothing to share."""
+        scale = _scale(max(_reach(x, self._mean), _reach(block, self._mean)))
+        count = distances.shape[1]
+        left, right = self._x * scale, (block - self._mean) * scale
+        squares = np.einsum("ij,ij->i", left, left), np.einsum("ij,ij->i", right, right)
+        with threads.single_blas_thread():
+            scores = squares[0][:, None] + squares[1] - 2 * (left @ right.T)
+        # what rounding may have moved: of the centering, the squares and the product
+        longest = np.sqrt(squares[0]) + np.sqrt(squares[1].max())
+        slack = (x.shape[1] + 8) * 4 * np.finfo(np.float64).eps * longest**2 + 1e-300
+        bounds = distances[:, -1] * scale**2
+        if len(block) >= count:
+            nearest = np.partition(scores, count - 1, axis=1)[:, count - 1]
+            bounds = np.minimum(bounds, nearest + slack)
+        rows, columns = np.nonzero(scores <= (bounds + slack)[:, None])
+        found = np.empty(len(rows))
+        step = max(1, _PAIR_NUMBERS // x.shape[1])
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            gaps = x[rows[some]].astype(np.float64) - block[columns[some]]
+            found[some] = np.einsum("ij,ij->i", gaps, gaps)
+        held = np.repeat(np.arange(len(x)), count)
+        rows = np.concatenate([held, rows])
+        found = np.concatenate([distances.ravel(), found])
+        numbers = np.concatenate([indices.ravel(), first + columns])
+        order = np.lexsort((numbers, found, rows))
+        starts = np.searchsorted(rows[order], np.arange(len(x)))
+        best = order[starts[:, None] + np.arange(count)]
+        distances[:], indices[:] = found[best], numbers[best]
 
 
 @dataclasses.dataclass

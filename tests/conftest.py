@@ -14,6 +14,27 @@ import pytest
 from shim import strict
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--plain", action="store_true", help="let small inputs take plain arrays, as users have it"
+    )
+
+
+@pytest.fixture(autouse=True)
+def kernels_for_all_sizes(request):
+    """Give kernels the small inputs of tests too, which else take plain arrays.
+
+    Tests with the mark ``sizes`` are of that choice; the option ``--plain`` runs all as users do.
+    """
+    if request.config.getoption("plain") or request.node.get_closest_marker("sizes"):
+        yield
+        return
+    from fastgen._dispatch import compiling
+
+    with compiling.always():
+        yield
+
+
 @pytest.fixture
 def one_torch_thread():
     """Hold torch at one thread: small tensors are slower on more, and sums then repeat exactly."""

@@ -83,7 +83,7 @@ call = lambda: GaussianMixture(3, random_state=0).fit(x)
         """
 from fastgen.metrics import wam
 x, y = rng.normal(size=(600, 30)), rng.normal(size=(600, 30)) + 0.1
-call = lambda: wam(x, y, progress=False)
+call = lambda: wam(x, y)
 """,
     ),
     "NonparametricMixture.fit": (

@@ -1,8 +1,36 @@
-"""How long kernels were compiled in this process; loads no compiler to answer."""
+"""Whether work is worth a compiled kernel, and how long kernels were compiled in this process.
+
+Loads no compiler to answer.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+
+_always = False
+
+
+def worthwhile(work: float, least: float) -> bool:
+    """Whether ``work`` is above the ``least`` that is given to kernels.
+
+    Less is done in plain arrays within some hundredths of a second: the first call would otherwise
+    wait for the compiler, for seconds. The answer depends on the work alone, so that the same call
+    gives the same numbers whether kernels are compiled already or not.
+    """
+    return _always or work > least
+
+
+@contextlib.contextmanager
+def always() -> Iterator[None]:
+    """Give kernels all work of this process, however small: to prepare and to test them."""
+    global _always
+    before, _always = _always, True
+    try:
+        yield
+    finally:
+        _always = before
 
 
 def seconds() -> float:

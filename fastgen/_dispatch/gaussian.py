@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from . import compiling
 from .nuclear import BAND_COLUMNS, LANE_COLUMNS, LANES, nuclear_lapack, root_trace
 from .threads import single_blas_thread
 
@@ -21,6 +22,9 @@ SUSPICIOUS = 1e-7
 # Pivots chosen at a time, and the least share of the largest that one must have.
 _PIVOTS, _SHARE = 64, 0.1
 _EPS = np.finfo(np.float64).eps
+# Seconds that singular values may take beyond kernels, those of a matrix, and those of a number of
+# it times its rank.
+_PLAIN, _PLAIN_CALL, _PLAIN_NUMBER = 0.03, 2e-5, 2e-9
 
 
 class Factor(Protocol):
@@ -50,7 +54,11 @@ def overlaps(
     large = np.flatnonzero(sizes.max(axis=1, initial=0) > LANE_COLUMNS)
     large = large[sizes[large].min(axis=1) > 0] if large.size else large
     tasks: list[tuple[Callable, tuple]] = []
-    if small.any():
+    tall, flat = sizes.max(axis=1, initial=0), sizes.min(axis=1, initial=0)
+    longer = _PLAIN_CALL * small.sum() + _PLAIN_NUMBER * (tall * flat**2)[small].sum()
+    if not compiling.worthwhile(longer, _PLAIN):
+        tasks = [(_plain, (factors, pairs[i], i, out)) for i in np.flatnonzero(small)]
+    elif small.any():
         order = np.flatnonzero(small)
         order = order[np.lexsort((sizes[order].min(axis=1), sizes[order].max(axis=1)))]
         rows, starts = _transposed(factors, np.unique(pairs[order]), dtype)
@@ -187,6 +195,11 @@ def _small(rows, starts, pairs, at, out) -> None:
     values = np.empty(len(pairs), rows.dtype)
     pair_nuclear_norms(rows, starts, np.ascontiguousarray(pairs), *nodes(rows.dtype), values)
     out[at] = values
+
+
+def _plain(factors, pair, at, out) -> None:
+    product = cross_product(factors[pair[0]], factors[pair[1]])
+    out[at] = np.linalg.svd(product, compute_uv=False).sum()
 
 
 def _large(factors, pair, at, out) -> None:

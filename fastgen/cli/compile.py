@@ -36,7 +36,11 @@ def _workloads() -> Iterator[tuple[str, Callable[[], object]]]:
                 rank=2,
                 **options,
             )
-        linear.sweep(latent_dims=range(1, 40), **options)
+        linear.sweep(latent_dims=range(1, 80), **{**options, "n_samples": 40})
+        linear.subspace_sweep(
+            n_observed=[8], supervision=[0.5, 1.0], dim=8, n_samples=10, n_trials=1, random_state=0,
+            progress=False,
+        )  # fmt: skip
 
     def mixtures() -> None:
         for kind in ("full", "diag", "tied"):
@@ -44,7 +48,14 @@ def _workloads() -> Iterator[tuple[str, Callable[[], object]]]:
                 mixture.GaussianMixture(2, covariance_type=kind, random_state=0).fit(
                     small[0].astype(dtype)
                 )
-        mixture.NonparametricMixture(2, random_state=0).fit(small[0])
+        for bandwidth in (None, "S"):
+            for method in ("npmsl", "npem"):
+                options: dict = {"bandwidth": bandwidth, "method": method, "random_state": 0}
+                mixture.NonparametricMixture(2, **options).fit(small[0])
+
+    def evaluations() -> None:
+        for dtype in (np.float64, np.float32):
+            metrics.evaluate(*rng.normal(size=(3, 300, 4)).astype(dtype))
 
     def rows() -> None:
         for dtype in (np.float64, np.float32):
@@ -55,9 +66,11 @@ def _workloads() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "wam", lambda: metrics.wam(*small)
     yield "mixture", mixtures
     yield "nearest_rows", rows
+    yield "evaluate", evaluations
     if importlib.util.find_spec("torch") is not None:
         yield "MixtureNorm", _mixture_norm
         yield "nearest", _nearest
+        yield "exact score", _exact_score
 
 
 def _mixture_norm() -> None:
@@ -80,6 +93,16 @@ def _nearest() -> None:
     nearest(net, torch.randn(6, 10).numpy(), latent_dim=3)
 
 
+def _exact_score() -> None:
+    import numpy as np
+
+    from ..diffusion import ExactSet
+
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    for dtype in (np.float64, np.float32):
+        ExactSet(points).means(points[:20].astype(dtype), 0.05)
+
+
 def compile_kernels() -> None:
     """Compile the kernels now, once for this installation, and print where they are kept.
 
@@ -87,11 +110,12 @@ def compile_kernels() -> None:
     """
     with reported(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, work in _workloads():
-            start = time.perf_counter()
-            work()
-            typer.echo(f"{name}: {time.perf_counter() - start:.1f} s", err=True)
         from .._dispatch import compiling
 
+        with compiling.always():
+            for name, work in _workloads():
+                start = time.perf_counter()
+                work()
+                typer.echo(f"{name}: {time.perf_counter() - start:.1f} s", err=True)
         folder = compiling.folder()
     typer.echo(f"kernels: {folder}" if folder else "kernels: no folder can be written")

@@ -186,7 +186,7 @@ def _by_components(
     centers = (responsibilities.astype(rows.dtype, copy=False) @ rows) / totals[:, None]
     centers = centers.astype(rows.dtype, copy=False)
     found = data.run(
-        lambda k: _component(xp, rows, responsibilities[k], centers[k], totals[k], covariance_type),
+        lambda k: _component(data, responsibilities[k], centers[k], totals[k], covariance_type),
         range(len(totals)),
     )
     means = xp.stack([mean for mean, _ in found]) + data.origin
@@ -194,11 +194,12 @@ def _by_components(
 
 
 def _component(
-    xp: Any, rows: Any, share: Any, center: Any, total: Any, covariance_type: str
+    data: Any, share: Any, center: Any, total: Any, covariance_type: str
 ) -> tuple[Any, Any]:
     """Mean and covariance of one component about ``center``, which is near its mean."""
+    xp, rows = data.xp, data.rows
     d = rows.shape[1]
-    if covariance_type == "full" and xp is np and rows.dtype == share.dtype == np.float64:
+    if covariance_type == "full" and data.compiled and rows.dtype == share.dtype == np.float64:
         first, second = kernels.second_moments(rows, share, center)
         shift = first / total
         return center + shift, second / total - shift[:, None] * shift

@@ -1,7 +1,8 @@
-"""Data sets as expectation maximization sees them: on the host with kernels, or in CuPy arrays."""
+"""Data sets as expectation maximization sees them: on the host with kernels, or in plain arrays."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -9,11 +10,16 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from .._dispatch import compiling
 from .._dispatch import em as kernels
 from . import em
 
 # Entries beyond have squares that overflow in sums.
 _LARGEST = 1e140
+# Seconds that plain arrays may take longer than kernels, and for a row, component and pass how much
+# they do: with full covariances kernels also leave out components far from a row, at most all.
+_PLAIN = 0.05
+_LONGER, _LONGER_FULL, _LEFT_OUT = 1e-7, 3e-8, 5e-11
 
 
 def check_size(largest: float) -> None:
@@ -48,6 +54,32 @@ def device_rows(X: Any, xp: ModuleType, dtype: np.dtype, *, minimum_rows: int) -
     return X
 
 
+@contextlib.contextmanager
+def opened(
+    X: np.ndarray, dtype: np.dtype, n_components: int, covariance_type: str, passes: int
+) -> Iterator[Host | Device]:
+    """Hand rows of the host out for so many E-steps, BLAS held at one thread.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+        C-contiguous.
+    dtype : numpy.dtype
+    n_components : int
+    covariance_type : str
+    passes : int
+        At most.
+    """
+    longer = _LONGER
+    if covariance_type == "full":
+        longer = _LONGER_FULL + _LEFT_OUT * X.shape[1] ** 2
+    with kernels.workers() as run:
+        if compiling.worthwhile(longer * len(X) * n_components * passes, _PLAIN):
+            yield Host(X, dtype, run)
+        else:
+            yield Device(X, dtype, np)
+
+
 class Host:
     """Rows in NumPy arrays; the E-step is in ``kernels/cpu/em.py``.
 
@@ -60,6 +92,8 @@ class Host:
     run : callable
         From ``kernels.workers``.
     """
+
+    compiled = True
 
     def __init__(self, X: np.ndarray, dtype: np.dtype, run: kernels.Run) -> None:
         self.xp = np
@@ -135,15 +169,17 @@ class Host:
 
 
 class Device:
-    """Rows in arrays of another namespace with NumPy's functions, CuPy's.
+    """Rows in arrays of a namespace with NumPy's functions: CuPy's, or NumPy's for little work.
 
     Parameters
     ----------
     X : array (n_samples, n_features)
     dtype : numpy.dtype
     xp : module
-        ``cupy``, or in the tests ``numpy``.
+        ``cupy`` or ``numpy``.
     """
+
+    compiled = False
 
     def __init__(self, X: Any, dtype: np.dtype, xp: ModuleType) -> None:
         self.xp = xp
@@ -164,10 +200,9 @@ class Device:
 
     def inverse_root(self, covariance: Any) -> Any:
         """Inverse of the Cholesky factor, or None; CuPy tells of failure by NaN."""
-        try:
-            root = self.xp.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            return None
+        if self.xp is np:
+            return Host.inverse_root(covariance)
+        root = self.xp.linalg.cholesky(covariance)
         if not bool(self.xp.isfinite(root).all()):
             return None
         return self.xp.tril(self.xp.linalg.inv(root))

@@ -14,10 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _arrays, _validate
-from .._dispatch import em as kernels
 from .._warnings import warn
 from . import _parameters, _start, em
-from .engines import Device, Host, check_size, device_rows
+from .engines import Device, Host, check_size, device_rows, opened
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):
@@ -217,7 +216,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         GaussianMixture
             This object.
         """
-        with self._opened(X, reset=True) as data:
+        with self._opened(X, reset=True, passes=self._passes()) as data:
             self._fit(data)
         return self
 
@@ -233,7 +232,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         -------
         int64 array (n_samples,)
         """
-        with self._opened(X, reset=True) as data:
+        with self._opened(X, reset=True, passes=self._passes()) as data:
             return data.posterior(self._fit(data))[2]
 
     def partial_fit(self, X: Any, y: Any = None) -> GaussianMixture:
@@ -496,7 +495,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     # The door ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _opened(self, X: Any, *, reset: bool) -> Iterator[Host | Device]:
+    def _opened(self, X: Any, *, reset: bool, passes: int = 1) -> Iterator[Host | Device]:
         """Check X and hand it out as an engine sees it, on the device where it is."""
         dtype = np.dtype(_validate.one_of(self.dtype, "dtype", ("float64", "float32")))
         least = 2 if reset else 1
@@ -513,8 +512,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             rows = np.ascontiguousarray(X.array)
             self.n_features_in_ = rows.shape[1]
             check_size(float(max(rows.max(), -rows.min())))
-            with kernels.workers() as run:
-                yield Host(rows, dtype, run)
+            with opened(rows, dtype, *self._kind(reset), passes) as data:
+                yield data
             return
         rows = validate_data(
             self,
@@ -526,8 +525,20 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         )
         self._check_features(rows.shape[1])
         check_size(float(max(rows.max(), -rows.min())))
-        with kernels.workers() as run:
-            yield Host(rows, dtype, run)
+        with opened(rows, dtype, *self._kind(reset), passes) as data:
+            yield data
+
+    def _kind(self, reset: bool) -> tuple[int, str]:
+        """Return the number of components, of means set by hand where used, and their type."""
+        kind = self._options()[0]
+        if reset:
+            return _validate.integer(self.n_components, "n_components"), kind
+        return len(np.atleast_1d(self.means_)), kind
+
+    def _passes(self) -> int:
+        """Return the most E-steps of a fit."""
+        max_iter = _validate.integer(self.max_iter, "max_iter", minimum=0)
+        return (max_iter + 1) * _validate.integer(self.n_init, "n_init")
 
     def _check_features(self, found: int) -> None:
         """Refuse rows of another length than the mixture's, which may have been set by hand."""

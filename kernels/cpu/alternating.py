@@ -222,7 +222,7 @@ def match_pairs(cross, sigma, root, start, weight, constant, tolerance, max_iter
     return here, max_iter, False
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _orthogonal(a, upper):
     """QR factorization of the transpose of ``a`` (k, n), k <= n: orthonormal rows in place.
 

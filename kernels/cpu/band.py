@@ -73,7 +73,7 @@ def to_band(a: np.ndarray, width: int) -> np.ndarray:
     return band
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _subtract(ring, inverse, here, pair):
     """Take from two columns of the matrix what those before them explain, four at a time."""
     width = inverse.shape[0]

@@ -28,7 +28,7 @@ def pack(factors, packed):
                     position += 1
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _keep(chosen, live, partial, constant, cutoff, best, z, features):
     """Drop the rows whose density cannot come within ``cutoff`` of the best; return their number.
 
@@ -53,7 +53,7 @@ def _keep(chosen, live, partial, constant, cutoff, best, z, features):
     return left
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _evaluate(columns, mean, packed, constant, cutoff, chosen, live, best, work, out):
     """Log density of one component on the ``chosen`` rows of a tile that can matter."""
     d, size = columns.shape

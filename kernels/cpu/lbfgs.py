@@ -19,7 +19,7 @@ SHORTEST = 1e-10
 _TINY = 1e-30
 
 
-@kernel(fastmath={"reassoc", "contract"})
+@kernel(no_cpython_wrapper=True, fastmath={"reassoc", "contract"})
 def _dot(a, b):
     total = a[0] * b[0]
     for i in range(1, a.size):
@@ -27,7 +27,7 @@ def _dot(a, b):
     return total
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _store(move, change, s, y, rho, head, gamma, p):
     """Remember a step and its change of slope where the curvature along it is positive."""
     inner = _dot(move, change)

@@ -27,7 +27,7 @@ _NEGLIGIBLE = -60.0
 _REASSOCIATE = {"reassoc", "contract", "nsz"}  # sums in lanes; NaN and infinity stay as they are
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _span(block, n_positions):
     """Image and range of positions of a block."""
     per_image = (n_positions + TILE - 1) // TILE
@@ -35,21 +35,21 @@ def _span(block, n_positions):
     return block // per_image, start, min(start + TILE, n_positions)
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _subtract_squares(x0, x1, x2, x3, m0, m1, m2, m3, h0, h1, h2, h3, out):
     for i in range(out.size):
         d0, d1, d2, d3 = x0[i] - m0, x1[i] - m1, x2[i] - m2, x3[i] - m3
         out[i] -= d0 * d0 * h0 + d1 * d1 * h1 + d2 * d2 * h2 + d3 * d3 * h3
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _subtract_square(x, mean, half_precision, out):
     for i in range(out.size):
         difference = x[i] - mean
         out[i] -= difference * difference * half_precision
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _normalize(logits):
     """Overwrite log joint densities (K, size) with posteriors."""
     n_components, size = logits.shape
@@ -66,7 +66,7 @@ def _normalize(logits):
             logits[k, i] /= total
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _block_posteriors(x, b, start, stop, means, half_precisions, constants, nu):
     n_channels = x.shape[1]
     whole = n_channels - n_channels % _CHANNELS
@@ -86,7 +86,7 @@ def _block_posteriors(x, b, start, stop, means, half_precisions, constants, nu):
     _normalize(nu[b, :, start:stop])
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _count(nu):
     total = nu[0] * 0
     squares = total
@@ -96,7 +96,7 @@ def _count(nu):
     return total, squares
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _moments(x, n0, n1, n2, m0, m1, m2):
     zero = n0[0] * 0
     a0, a1, a2, b0, b1, b2 = zero, zero, zero, zero, zero, zero
@@ -152,7 +152,7 @@ def em_sums(x, means, half_precisions, constants, nu, counts, sums, first, last)
                 sums[1, c, k + 2] += b2
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _add_scaled(x, n0, n1, n2, m0, m1, m2, s0, s1, s2, out):
     for i in range(x.size):
         out[i] += (
@@ -177,7 +177,7 @@ def transform(x, nu, means, scales, bias, out, first, last):
                 )  # fmt: skip
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _products(x, g, n0, n1, n2, m0, m1, m2):
     zero = n0[0] * 0
     a0, a1, a2, b0, b1, b2 = zero, zero, zero, zero, zero, zero
@@ -212,7 +212,7 @@ def gradient_sums(x, gradient, nu, means, sums, first, last):
                 sums[1, c, k + 2] += b2
 
 
-@kernel(fastmath=_REASSOCIATE)
+@kernel(no_cpython_wrapper=True, fastmath=_REASSOCIATE)
 def _add_gradient(x, g, n0, n1, n2, m0, m1, m2, s0, s1, s2, e0, e1, e2, f0, f1, f2, out):
     for i in range(x.size):
         out[i] += (

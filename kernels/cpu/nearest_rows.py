@@ -14,7 +14,7 @@ from .compilation import kernel
 _RUN = 64
 
 
-@kernel(fastmath={"reassoc", "contract"})
+@kernel(no_cpython_wrapper=True, fastmath={"reassoc", "contract"})
 def _squared_distance(a, b):
     """Sum of squared differences of two rows, in float64."""
     total = 0.0
@@ -39,7 +39,7 @@ def center_rows(rows, mean, scale, out, squares):
         squares[i] = total
 
 
-@kernel(fastmath={"reassoc", "nsz", "nnan"})
+@kernel(no_cpython_wrapper=True, fastmath={"reassoc", "nsz", "nnan"})
 def _largest(row, start, stop):
     largest = row[start]
     for j in range(start + 1, stop):
@@ -47,7 +47,7 @@ def _largest(row, start, stop):
     return largest
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _insert(distance, index, distances, indices):
     """Keep the smallest pairs (distance, index), in order."""
     at = distances.size
@@ -63,7 +63,7 @@ def _insert(distance, index, distances, indices):
         indices[at] = index
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _begin(scores, x, pool, first, distances, indices):
     """Evaluate the rows of the largest scores, one for each place to fill."""
     count = min(distances.size, scores.size)
@@ -80,7 +80,7 @@ def _begin(scores, x, pool, first, distances, indices):
         _insert(_squared_distance(x, pool[j]), first + j, distances, indices)
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _threshold(row, bound, distance):
     """Score of a candidate, in the dtype of ``row`` and a little low, so that none is dropped."""
     need = (bound - distance) / 2

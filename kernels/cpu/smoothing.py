@@ -36,7 +36,7 @@ NEAR = 8.6
 _SPREAD = 4.0
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _table(ratio, count):
     """Return exp(-(k ratio)^2 / 2) for k below ``count``, zero where it is below exp(-700)."""
     out = np.zeros(count)
@@ -48,7 +48,7 @@ def _table(ratio, count):
     return out
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _group(values, start, stop, origin, step, width, reach, n_grid):
     """Return the end of the group from ``start``, its nearest grid point and its grid range."""
     end = start + 1
@@ -62,7 +62,7 @@ def _group(values, start, stop, origin, step, width, reach, n_grid):
     return end, nearest, min(first, nearest), max(last, nearest)
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _factors(values, start, end, center, ratio, width, lanes):
     """Write exp(-t^2/2), exp(t v) and exp(-t v) of eight points; the last one fills up."""
     for s in range(LANES):
@@ -72,7 +72,7 @@ def _factors(values, start, end, center, ratio, width, lanes):
         lanes[2, s] = np.exp(-t * ratio)
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _fill(lanes, table, nearest, first, last, tile):
     """Kernels of a group on grid points first..last, to ``tile[a - first, point]``."""
     head = load(lanes, 0)
@@ -88,7 +88,7 @@ def _fill(lanes, table, nearest, first, last, tile):
         p = p * r
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _add_group(tile, weights, start, end, first, last, offset, out):
     """Add eight points times their kernels to the sums of all components on the grid."""
     pitch = weights.shape[1]
@@ -116,7 +116,7 @@ def _add_group(tile, weights, start, end, first, last, offset, out):
             store(out, at, x + y)
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _read_group(tile, logs, start, end, first, last, offset, scale, out):
     """Sum the logarithms of all components on the grid times the kernels of eight points."""
     pitch = out.shape[1]
@@ -148,7 +148,7 @@ def _read_group(tile, logs, start, end, first, last, offset, scale, out):
             store(out, (start + s) * pitch + v, load(lane, s * LANES) * factor)
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _add_component(values, start, stop, weights, j, origin, step, width, sums):
     """Kernel sums of one component on the grid, ``sums[a, lane]`` to be added over lanes."""
     n_grid = sums.shape[0]
@@ -176,7 +176,7 @@ def _add_component(values, start, stop, weights, j, origin, step, width, sums):
         start = end
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _read_component(values, start, stop, column, origin, step, width, j, out):
     """Smoothed logarithms of one component, given as ``column[a]``, at the points."""
     n_grid = column.shape[0]

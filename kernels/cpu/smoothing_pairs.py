@@ -21,7 +21,7 @@ _ROWS = 4
 _CHUNK = 256
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _exponentials(size, values, bits, powers, power_bits):
     """Overwrite ``values[:size]``, between -700 and 0, with exponentials, to 2 ulp.
 
@@ -54,7 +54,7 @@ def _exponentials(size, values, bits, powers, power_bits):
         bits[i] += power_bits[i] << 52
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _strip(points, u, first, last, width, kernel, bits, powers, power_bits):
     """Kernels of points u..u+3 with points first..last-1, in rows filled up with zeros."""
     chunk = kernel.size // _ROWS
@@ -74,7 +74,7 @@ def _strip(points, u, first, last, width, kernel, bits, powers, power_bits):
     return whole
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _both_sides(kernel, size, u, first, base, weights, sums, lanes):
     """Add the pairs of a strip to the sums of both of their points; ``base`` is a component's."""
     chunk = kernel.size // _ROWS
@@ -102,7 +102,7 @@ def _both_sides(kernel, size, u, first, base, weights, sums, lanes):
             sums[base + u + row] += lanes[row, v]
 
 
-@kernel
+@kernel(no_cpython_wrapper=True)
 def _within(points, u, rows, width, base, weights, sums):
     """Add the pairs among ``rows`` neighbouring points, each with itself included."""
     for row in range(rows):
