@@ -284,7 +284,7 @@ class Reader:
                 report(len(batch))
 
     def _network_features(self) -> Any:
-        if self._extractor is None:
+        if self._extractor is None and self.features is not None:
             self._extractor = network(self.features, self.weights, self.batch_size, self.device)
         return self._extractor
 

@@ -170,7 +170,9 @@ def dinov2(
             f"git clone {_DINOV2_CODE} {code}"
         )
 
-    class DINOv2(source.FeatureExtractorDinoV2):
+    base: Any = source.FeatureExtractorDinoV2
+
+    class DINOv2(base):
         """torch-fidelity's preprocessing; its own constructor downloads."""
 
         def __init__(self, model: torch.nn.Module) -> None:

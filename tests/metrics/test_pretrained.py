@@ -14,8 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastgen.metrics import evaluate, pretrained  # noqa: E402
-from fastgen.metrics.extraction import Extraction, digest, weights_digest  # noqa: E402
+from fastgen.metrics import evaluate, pretrained
+from fastgen.metrics.extraction import Extraction, digest, weights_digest
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 3, 20, 24), dtype=np.uint8)
@@ -145,7 +145,7 @@ def test_dinov2_is_read_off_its_weights(hub, tmp_path, one_torch_thread):
     ).eval()
     path = tmp_path / "dinov2.pth"
     torch.save(net.state_dict(), path)
-    with pytest.raises(FileNotFoundError, match="the code of DINOv2 is not at .* git clone"):
+    with pytest.raises(FileNotFoundError, match=r"the code of DINOv2 is not at .* git clone"):
         pretrained.dinov2(path)
     (hub / "facebookresearch_dinov2_main").mkdir(parents=True)
     (hub / "facebookresearch_dinov2_main" / "hubconf.py").write_text(HUBCONF)
