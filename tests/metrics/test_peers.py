@@ -1,4 +1,4 @@
-"""Figures beside those of the packages prdc and vendi-score, where they are right."""
+"""Figures beside those of prdc, torch-fidelity and vendi-score, where they are right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from samples import normal
 
-from fastgen.metrics import manifold, memorization, vendi
+from fastgen.metrics import fid, kid, manifold, memorization, vendi
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -35,6 +35,27 @@ def test_vendi(n, d):
     rows = normal(n, d) + 1
     assert vendi(rows).value == pytest.approx(peer.score_dual(rows, q=1), rel=1e-6)
     assert vendi(rows, q=2).value == pytest.approx(peer.score_dual(rows, q=2), rel=1e-6)
+
+
+def test_torch_fidelity():
+    """On features; its precision and recall take closed balls as ours do."""
+    pytest.importorskip("torch_fidelity")
+    import torch
+    from torch_fidelity import metric_fid, metric_kid, metric_prc
+
+    real, generated = normal(120, 8), 1.2 * normal(120, 8, seed=1)
+    first, second = torch.tensor(generated), torch.tensor(real)
+    moments = [metric_fid.fid_features_to_statistics(rows) for rows in (first, second)]
+    expected = metric_fid.fid_statistics_to_metric(*moments, False)
+    assert fid(real, generated) == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
+    options = {"kid_subsets": 1, "kid_subset_size": 120, "verbose": False}
+    expected = metric_kid.kid_features_to_metric(first, second, **options)
+    assert kid(real, generated).value == pytest.approx(
+        expected["kernel_inception_distance_mean"], rel=1e-6
+    )
+    precision, recall = metric_prc.calculate_precision_recall_full(first, second, 3)
+    found = manifold(real, generated, n_neighbors=3)
+    assert (found.precision, found.recall) == pytest.approx((precision, recall), abs=1e-6)
 
 
 def test_duplicates_cost_little():
