@@ -275,6 +275,8 @@ def _across(
     balls = yy is not None
     spheres, others = _balls(xx if balls else None, n, unit), _balls(yy, m, unit)
     squared, _, outer, held = spheres
+    # a ball of radius 0 has a finite ratio with equal rows only, for which no bound is above 0
+    outer = np.where(squared == 0, np.float32(0), outer)
     kept = np.where(squared <= np.median(squared), outer, np.float32(-1))
     angles = left.angles(), right.angles()
     ratio, cosine = np.full(m, np.inf), np.full(m, np.inf)
