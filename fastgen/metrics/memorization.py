@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _random, _validate, _warnings
+from .. import _arrays, _random, _validate, _warnings
 from .._results import Result, plain
 from ..neighbors import finite_rows, nearest_rows
 from .neighbor_pass import NeighborPass, nearest_real, neighbor_pass
@@ -267,7 +267,7 @@ def memorization_of(
     """
     copy_ratio = _validate.number(copy_ratio, "copy_ratio")
     threshold = _validate.number(mifid_threshold, "mifid_threshold")
-    train, generated = found.real, found.generated
+    train, generated = (_arrays.to_numpy(rows) for rows in (found.real, found.generated))
     own = found.real_real.squared_distance[:, 0]
     near = found.generated_real
     nearest, squared = near.index[:, 0].copy(), near.squared_distance[:, 0]
