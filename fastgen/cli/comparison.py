@@ -8,9 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .features import read
-
-_FEATURES = ("pixels", "pca", "inception", "resnet18")
+from .features import FEATURES, NETWORKS, check_network, network, read
 
 Real = Annotated[
     str,
@@ -71,21 +69,15 @@ def extractor(
     from .. import _validate
 
     if features is not None:
-        _validate.one_of(features, "--features", _FEATURES)
-    if features not in ("inception", "resnet18"):
-        for value, option in ((weights, "--weights"), (device, "--device")):
-            if value is not None:
-                raise ValueError(f"{option} belongs to --features inception or resnet18")
+        _validate.one_of(features, "--features", FEATURES)
+    check_network(features, weights, device)
     if features == "pca":
         from ..metrics.features import PCAFeatures
 
         return PCAFeatures(_validate.integer(n_components, "--pca-components"))
-    if features in ("inception", "resnet18"):
-        from ..metrics import features as module
-
-        build = module.inception_v3 if features == "inception" else module.resnet18
+    if features in NETWORKS:
         size = _validate.integer(batch_size, "--batch-size")
-        return build(weights, batch_size=size, device=device)
+        return network(features, weights, size, device)
     return features
 
 

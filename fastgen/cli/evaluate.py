@@ -24,7 +24,17 @@ from .comparison import (
     source,
 )
 from .errors import reported
-from .features import AsJson, Batch, Components, Device, Features, Progress, Resize, Weights
+from .features import (
+    NETWORKS,
+    AsJson,
+    Batch,
+    Components,
+    Device,
+    Features,
+    Progress,
+    Resize,
+    Weights,
+)
 from .grammar import names
 
 if TYPE_CHECKING:
@@ -95,7 +105,7 @@ def evaluate(
             n_neighbors=neighbors,
             batch_size=batch_size,
             resize=resize,
-            rgb=rgb or features in ("inception", "resnet18"),
+            rgb=rgb or features in NETWORKS,
             cache=store,
             random_state=seed,
             progress=progress,

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ..images import ImageArray, ImageFolder
     from ..metrics.statistics import FeatureStatistics
 
-_FEATURES = ("pixels", "pca", "inception", "resnet18")
+NETWORKS = (
+    "inception", "resnet18", "reference_inception", "clip", "dinov2", "efficientnet_lite0",
+)  # fmt: skip
+FEATURES = ("pixels", "pca", *NETWORKS)
 
 First = Annotated[
     str,
@@ -27,7 +30,8 @@ Second = Annotated[str, typer.Argument(metavar="B", help="What is compared with 
 Features = Annotated[
     str | None,
     typer.Option(
-        "--features", help="pixels, pca, inception or resnet18.  [default: pixels, or as they are]"
+        "--features",
+        help=f"{', '.join(FEATURES[:-1])} or {FEATURES[-1]}.  [default: pixels, or as they are]",
     ),
 ]
 Components = Annotated[
@@ -36,7 +40,9 @@ Components = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="Weights of the network, .pth.  [default: where torchvision keeps them]"
+        "--weights",
+        help="Weights of the network, a file; nothing is downloaded.  [default: where the library "
+        "that brings the network keeps them]",
     ),
 ]
 Resize = Annotated[
@@ -79,6 +85,37 @@ def check_stats(
         )
 
 
+def check_network(features: str | None, weights: str | None, device: str | None) -> None:
+    """Raise ValueError where an option of networks is given without one.
+
+    Parameters
+    ----------
+    features, weights, device : str or None
+        As the options.
+    """
+    for value, option in ((weights, "--weights"), (device, "--device")):
+        if value is not None and features not in NETWORKS:
+            raise ValueError(
+                f"{option} belongs to --features {', '.join(NETWORKS[:-1])} or {NETWORKS[-1]}"
+            )
+
+
+def network(name: str, weights: str | None, batch_size: int, device: str | None) -> Any:
+    """Return the extractor of a network with published weights.
+
+    Parameters
+    ----------
+    name : str
+        One of ``NETWORKS``.
+    weights : str or None
+    batch_size : int
+    device : str or None
+    """
+    from ..metrics import pretrained
+
+    return pretrained.NETWORKS[name](weights, batch_size=batch_size, device=device)
+
+
 def said(kind: str | None, counts: Sequence[int | None], n_features: int | None) -> str:
     """Say what a distance is of, in a line; nothing where features were given.
 
@@ -98,6 +135,10 @@ def said(kind: str | None, counts: Sequence[int | None], n_features: int | None)
         "inception": "features of torchvision's Inception v3, not of the network that published "
         "FIDs use",
         "resnet18": "features of ResNet-18, not of Inception",
+        "reference_inception": "features of the Inception that published FIDs use",
+        "clip": "features of CLIP, not of Inception",
+        "dinov2": "features of DINOv2, not of Inception",
+        "efficientnet_lite0": "features of EfficientNet-Lite0, not of Inception",
     }
     images = " and ".join("unknown" if count is None else str(count) for count in counts)
     return f"of {kinds[kind]}; {images} images, {n_features} features"
@@ -143,11 +184,9 @@ class Reader:
         from .. import _validate
 
         if features is not None:
-            _validate.one_of(features, "--features", _FEATURES)
-        self.network = features in ("inception", "resnet18")
-        for value, option in ((weights, "--weights"), (device, "--device")):
-            if value is not None and not self.network:
-                raise ValueError(f"{option} belongs to --features inception or resnet18")
+            _validate.one_of(features, "--features", FEATURES)
+        self.network = features in NETWORKS
+        check_network(features, weights, device)
         if resize is not None:
             _validate.integer(resize, "--resize")
         self.features, self.resize, self.progress = features, resize, progress
@@ -245,11 +284,8 @@ class Reader:
                 report(len(batch))
 
     def _network_features(self) -> Any:
-        if self._extractor is None:
-            from ..metrics import features
-
-            build = features.inception_v3 if self.features == "inception" else features.resnet18
-            self._extractor = build(self.weights, batch_size=self.batch_size, device=self.device)
+        if self._extractor is None and self.features is not None:
+            self._extractor = network(self.features, self.weights, self.batch_size, self.device)
         return self._extractor
 
 

@@ -10,7 +10,17 @@ import typer
 
 from . import arrays, comparison, outputs
 from .errors import reported
-from .features import AsJson, Batch, Components, Device, Features, Progress, Resize, Weights
+from .features import (
+    NETWORKS,
+    AsJson,
+    Batch,
+    Components,
+    Device,
+    Features,
+    Progress,
+    Resize,
+    Weights,
+)
 from .goof import Range
 from .grammar import names
 
@@ -107,7 +117,7 @@ def report(
                 n_neighbors=neighbors,
                 batch_size=batch_size,
                 resize=resize,
-                rgb=rgb or features in ("inception", "resnet18"),
+                rgb=rgb or features in NETWORKS,
                 cache=store,
                 random_state=seed,
                 progress=progress,

@@ -14,11 +14,12 @@ import numpy as np
 from .. import _arrays, _files, _progress, _validate
 from .._version import __version__
 from ..images import ImageArray, ImageFolder
-from .features import ModuleFeatures, PCAFeatures, Pixels, inception_v3, resnet18
+from .features import ModuleFeatures, PCAFeatures, Pixels
+from .pretrained import NETWORKS
 
 __all__ = ["Extraction", "FeatureCache"]
 
-_NAMES = ("pixels", "pca", "inception", "resnet18")
+_NAMES = ("pixels", "pca", *NETWORKS)
 _COMPONENTS = 64
 # Images whose features are one file of the cache: what a kill may cost.
 _BLOCK = 256
@@ -118,10 +119,12 @@ class Extraction:
     Parameters
     ----------
     features : str, callable or nn.Module, optional
-        "pixels", "pca" (64 principal components of the first set's pixels), "inception" or
-        "resnet18"; a network; an extractor of `fastgen.metrics.features`; any function from images
-        (b, channels, height, width), values in [0, 1], or from rows (b, d), to features (b, d'). By
-        default rows are taken as they are, and images by their pixels.
+        "pixels", "pca" (64 principal components of the first set's pixels), or a network of
+        `fastgen.metrics.pretrained.NETWORKS`: "inception" and "resnet18" of torchvision,
+        "reference_inception", "clip" and "dinov2" of torch-fidelity, "efficientnet_lite0"; a
+        network; an extractor of `fastgen.metrics.features`; any function from images (b, channels,
+        height, width), values in [0, 1], or from rows (b, d), to features (b, d'). By default rows
+        are taken as they are, and images by their pixels.
     batch_size : int, default 64
         Images at a time.
     resize : int, optional
@@ -154,7 +157,7 @@ class Extraction:
     ) -> None:
         self.batch_size = _validate.integer(batch_size, "batch_size")
         self.resize = None if resize is None else _validate.integer(resize, "resize")
-        self.rgb = rgb or features in ("inception", "resnet18")
+        self.rgb = rgb or (isinstance(features, str) and features in NETWORKS)
         self.progress = progress
         self.cache = None if cache is None else FeatureCache(cache)
         self.extractor, self.name = _resolved(features, self.batch_size)
@@ -167,9 +170,13 @@ class Extraction:
 
     @property
     def description(self) -> str:
-        """What the features are, with the digest of a network."""
+        """What the features are, with the digests of a network and of its weights alone."""
         shown = self.name or "as given"
-        return shown if self.digest is None else f"{shown}, digest {self.digest[:12]}"
+        if isinstance(self.extractor, ModuleFeatures):
+            if self.digest is not None:
+                shown += f", digest {self.digest[:12]}"
+            shown += f", weights {weights_digest(self.extractor.module)[:12]}"
+        return shown
 
     def __call__(self, source: Any, name: str) -> np.ndarray:
         """Return the features of a set.
@@ -296,8 +303,7 @@ def _resolved(features: Any, batch_size: int) -> tuple[Callable | None, str | No
             return Pixels(), "pixels"
         if features == "pca":
             return PCAFeatures(_COMPONENTS), f"pca ({_COMPONENTS} components of real)"
-        build = inception_v3 if features == "inception" else resnet18
-        return build(batch_size=batch_size), features
+        return NETWORKS[features](batch_size=batch_size), features
     if not callable(features):
         raise TypeError(
             f"features must be one of {', '.join(map(repr, _NAMES))}, a network or a function from "
@@ -357,6 +363,23 @@ def digest(extractor: Any) -> str | None:
     for kind in sorted({type(part) for part in module.modules()}, key=str):
         if not kind.__module__.startswith("torch."):
             found.update(_source(kind).encode())
+    found.update(weights_digest(module).encode())
+    return found.hexdigest()
+
+
+def weights_digest(module: Any) -> str:
+    """Digest of a network's weights, the same whatever versions of torch and of this package.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    str
+        SHA-256 of the entries of the state dict in order: name, type, shape and bytes.
+    """
+    found = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(np.ascontiguousarray(_arrays.to_numpy(tensor)).data)

@@ -309,7 +309,7 @@ def inception_v3(
         If the file does not hold the weights of this network.
     """
     models = _torchvision()
-    path = _weights_path(weights, models.Inception_V3_Weights.IMAGENET1K_V1.url, "Inception-v3")
+    path = weights_path(weights, models.Inception_V3_Weights.IMAGENET1K_V1.url, "Inception-v3")
     net = models.inception_v3(
         weights=None, init_weights=False, transform_input=True, aux_logits=True
     )
@@ -338,7 +338,7 @@ def resnet18(
         As `inception_v3`.
     """
     models = _torchvision()
-    path = _weights_path(weights, models.ResNet18_Weights.IMAGENET1K_V1.url, "ResNet-18")
+    path = weights_path(weights, models.ResNet18_Weights.IMAGENET1K_V1.url, "ResNet-18")
     return _pretrained(models.resnet18(weights=None), path, 224, batch_size, device)
 
 
@@ -352,11 +352,35 @@ def _torchvision() -> Any:
     return models
 
 
-def _weights_path(given: str | os.PathLike | None, url: str, name: str) -> pathlib.Path:
+def weights_path(
+    given: str | os.PathLike | None, url: str, name: str, file: str | None = None
+) -> pathlib.Path:
+    """Return where weights are on disk.
+
+    Parameters
+    ----------
+    given : path, optional
+        By default the file that torch's hub would keep.
+    url : str
+        Where they are published, for the message.
+    name : str
+        What the message calls the network.
+    file : str, optional
+        Name of the file that the hub would keep; by default the last part of the URL.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; says what to fetch, and which option names it.
+    """
     import torch
 
     if given is None:
-        path = pathlib.Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+        path = pathlib.Path(torch.hub.get_dir(), "checkpoints", file or url.rpartition("/")[2])
     else:
         path = pathlib.Path(given)
     if not path.is_file():
@@ -367,31 +391,88 @@ def _weights_path(given: str | os.PathLike | None, url: str, name: str) -> pathl
     return path
 
 
+@contextlib.contextmanager
+def loading(path: pathlib.Path, name: str) -> Iterator[None]:
+    """Turn what is raised for a file of other or damaged weights into a ValueError in words."""
+    try:
+        yield
+    except (
+        AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError,
+        pickle.UnpicklingError,
+    ) as error:  # fmt: skip
+        raise ValueError(
+            f"{path} does not hold the weights of {name}: "
+            f"{' '.join(str(error).split())[:200] or type(error).__name__}; fetch it again"
+        ) from error
+
+
+def read_weights(path: pathlib.Path) -> dict[str, Any]:
+    """Read a state dict, of which nothing is run."""
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _pretrained(
     net: torch.nn.Module, path: pathlib.Path, side: int, batch_size: int, device: Any
 ) -> ModuleFeatures:
     """Load weights into a network of torchvision and take its classifier away."""
     import torch
 
-    try:
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{path} does not hold the weights of {type(net).__name__}: "
-            f"{' '.join(str(error).split())[:200] or type(error).__name__}; fetch it again"
-        ) from error
+    with loading(path, type(net).__name__):
+        net.load_state_dict(read_weights(path))
     net.fc = torch.nn.Identity()
-    mean = torch.tensor(_IMAGENET_MEAN).view(3, 1, 1)
-    std = torch.tensor(_IMAGENET_STD).view(3, 1, 1)
+    preprocess = normalization(side, _IMAGENET_MEAN, _IMAGENET_STD)
+    return ModuleFeatures(net, preprocess=preprocess, batch_size=batch_size, device=device)
+
+
+def normalization(
+    side: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that resizes images in [0, 1] and normalizes their three channels.
+
+    Parameters
+    ----------
+    side : int
+        Pixels a side.
+    mean, std : tuple of 3 float
+
+    Returns
+    -------
+    callable
+    """
+    import torch
+
+    center = torch.tensor(mean).view(3, 1, 1)
+    scale = torch.tensor(std).view(3, 1, 1)
 
     def preprocess(batch: torch.Tensor) -> torch.Tensor:
-        if batch.ndim != 4 or batch.shape[1] not in (1, 3):
-            raise ValueError(
-                f"images must have shape (n, 1 or 3, height, width), got {tuple(batch.shape)}"
-            )
         batch = torch.nn.functional.interpolate(
-            batch, (side, side), mode="bilinear", antialias=True
+            three_channels(batch), (side, side), mode="bilinear", antialias=True
         )
-        return (batch.expand(-1, 3, -1, -1) - mean.to(batch)) / std.to(batch)
+        return (batch - center.to(batch)) / scale.to(batch)
 
-    return ModuleFeatures(net, preprocess=preprocess, batch_size=batch_size, device=device)
+    return preprocess
+
+
+def three_channels(batch: torch.Tensor) -> torch.Tensor:
+    """Give gray images their channel three times.
+
+    Parameters
+    ----------
+    batch : torch.Tensor (n, 1 or 3, height, width)
+
+    Returns
+    -------
+    torch.Tensor (n, 3, height, width)
+
+    Raises
+    ------
+    ValueError
+        If ``batch`` has another shape.
+    """
+    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
+        raise ValueError(
+            f"images must have shape (n, 1 or 3, height, width), got {tuple(batch.shape)}"
+        )
+    return batch.expand(-1, 3, -1, -1)

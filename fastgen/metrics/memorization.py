@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _random, _validate, _warnings
+from .. import _arrays, _random, _validate, _warnings
 from .._results import Result, plain
 from ..neighbors import finite_rows, nearest_rows
 from .neighbor_pass import NeighborPass, nearest_real, neighbor_pass
@@ -267,7 +267,7 @@ def memorization_of(
     """
     copy_ratio = _validate.number(copy_ratio, "copy_ratio")
     threshold = _validate.number(mifid_threshold, "mifid_threshold")
-    train, generated = found.real, found.generated
+    train, generated = (_arrays.to_numpy(rows) for rows in (found.real, found.generated))
     own = found.real_real.squared_distance[:, 0]
     near = found.generated_real
     nearest, squared = near.index[:, 0].copy(), near.squared_distance[:, 0]
@@ -357,7 +357,10 @@ def _ratios(
     # equal training rows are equally near: only there the second one may be a twin
     again = np.flatnonzero((first == second) & twins[indices[:, 0]])
     if again.size:
-        different = np.unique(train + np.zeros((), train.dtype), axis=0)  # no negative zeros
+        plain = train + np.zeros((), train.dtype)  # no negative zeros
+        # by their bytes: rows that are sorted, as by np.unique, cost more than the pass
+        firsts = {row.tobytes(): i for i, row in enumerate(plain)}
+        different = plain[np.fromiter(firsts.values(), np.int64, len(firsts))]
         if len(different) > 1:
             second[again] = nearest_rows(rows[again], different, 2)[0][:, 1]
         else:

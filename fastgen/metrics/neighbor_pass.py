@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _validate
+from .. import _arrays, _validate
 from .._dispatch import neighbor_pass as kernels
 from .._dispatch import threads
-from ..neighbors import finite_rows
+from ..neighbors import finite_rows, nearest_rows
+from . import _device_pass
 from ._screen import LARGE, Arrays, Extent, Sample, ScreenedSet, screen_of
 
 __all__ = ["NeighborPass", "neighbor_pass"]
@@ -51,8 +52,8 @@ class NeighborPass:
 
     Attributes
     ----------
-    real, generated : ndarray (n, d), (m, d)
-        The rows themselves, float32 or float64.
+    real, generated : array (n, d), (m, d)
+        The rows themselves, float32 or float64, where they were.
     n_neighbors : int
         The k of the balls and of the lists.
     real_real, generated_generated : Neighbors
@@ -102,7 +103,9 @@ def neighbor_pass(
     Parameters
     ----------
     real, generated : array (n, d), (m, d)
-        Finite real numbers. NumPy, torch or CuPy, brought to the host.
+        Finite real numbers. If ``real`` lies on a device, the pairs are gone through there, and
+        only lists and counts come to the host; this has not yet been run on a device. Otherwise
+        both are brought to the host.
     n_neighbors : int, default 5
         Smaller than n, and than m if ``balls``.
     balls : bool, default True
@@ -135,6 +138,8 @@ def neighbor_pass(
     array([3, 0])
     """
     k = _validate.integer(n_neighbors, "n_neighbors")
+    if _arrays.on_device(real):
+        return _on_device(real, generated, k, balls, names)
     rows = [finite_rows(value, name) for value, name in zip((real, generated), names, strict=True)]
     _check_sizes(rows, k, balls, names)
     extents = [_extent(array, name) for array, name in zip(rows, names, strict=True)]
@@ -148,6 +153,44 @@ def neighbor_pass(
             other = sample and dataclasses.replace(sample, first=sample.second)
             yy = _within(y, k, other, extents[1:], n_jobs, names[1])
         return _across(x, y, k, xx, yy, sample, extents, n_jobs, " and ".join(names))
+
+
+def _on_device(
+    real: Any, generated: Any, k: int, balls: bool, names: tuple[str, str]
+) -> NeighborPass:
+    with _arrays.array_library(real) as xp:
+        given = zip((real, generated), names, strict=True)
+        rows = [finite_rows(value, name, xp) for value, name in given]
+        _check_sizes(rows, k, balls, names)
+        common = np.result_type(*(array.dtype for array in rows))
+        x, y = (array.astype(common, copy=False) for array in rows)
+        n, m = len(x), len(y)
+        xx, yy = _device_pass.own_lists(xp, x, k), None
+        held, others, ratio = xp.zeros(m, np.int64), xp.zeros(n, np.int64), xp.zeros(m)
+        if balls:
+            yy = _device_pass.own_lists(xp, y, k)
+            held, others, ratio = _device_pass.balls(xp, x, y, xx[0][:, -1], yy[0][:, -1])
+        near, back = nearest_rows(y, x, min(max(k, 2), n)), nearest_rows(x, y, min(k, m))
+        cosine = _device_pass.cosine_distances(xp, x, y)
+
+        def brought(lists: Any) -> Neighbors:
+            return Neighbors(*map(_arrays.to_numpy, lists))
+
+        with np.errstate(divide="ignore"):
+            realism = 1 / np.sqrt(_arrays.to_numpy(ratio)) if balls else np.zeros(m)
+        return NeighborPass(
+            real=x,
+            generated=y,
+            n_neighbors=k,
+            real_real=brought(xx),
+            generated_generated=None if yy is None else brought(yy),
+            generated_real=brought(near),
+            real_generated=brought(back),
+            real_balls=_arrays.to_numpy(held),
+            generated_balls=_arrays.to_numpy(others),
+            realism=realism,
+            cosine_distance=_arrays.to_numpy(cosine),
+        )
 
 
 def _check_sizes(rows: list[np.ndarray], k: int, balls: bool, names: tuple[str, str]) -> None:
@@ -275,6 +318,8 @@ def _across(
     balls = yy is not None
     spheres, others = _balls(xx if balls else None, n, unit), _balls(yy, m, unit)
     squared, _, outer, held = spheres
+    # a ball of radius 0 has a finite ratio with equal rows only, for which no bound is above 0
+    outer = np.where(squared == 0, np.float32(0), outer)
     kept = np.where(squared <= np.median(squared), outer, np.float32(-1))
     angles = left.angles(), right.angles()
     ratio, cosine = np.full(m, np.inf), np.full(m, np.inf)
@@ -345,8 +390,9 @@ def nearest_real(
     -------
     Neighbors
     """
-    common = np.result_type(rows, found.real)
-    x, y = rows.astype(common, copy=False), found.real.astype(common, copy=False)
+    real = _arrays.to_numpy(found.real)
+    common = np.result_type(rows, real)
+    x, y = rows.astype(common, copy=False), real.astype(common, copy=False)
     extents = [_extent(x, name), _extent(y, "real")]
     with threads.single_blas_thread():
         screen = screen_of(Sample.of(x, y), x, y, extents, f"{name} and real rows")

@@ -45,6 +45,7 @@ _INSTANTIATIONS = {
         ),
         "select_products<float>",
     ),
+    "neighbor_pass": tuple(f"count_balls<{scalar}>" for scalar in SCALARS.values()),
     "nuclear": tuple(
         kernel.format(scalar=scalar, side=side)
         for kernel in (
