@@ -103,7 +103,15 @@ Domain = Annotated[
 Pool = Annotated[
     int, typer.Option("--pool", help="The number of samples among which searches find starts.")
 ]
-Starts = Annotated[int, typer.Option("--starts", help="The number of starts of each target.")]
+Effort = Annotated[
+    str, typer.Option("--effort", help="How long to search: quick, standard or thorough.")
+]
+Starts = Annotated[
+    int | None,
+    typer.Option(
+        "--starts", help="The number of starts of each target.  [default: that of the effort]"
+    ),
+]
 Method = Annotated[str, typer.Option("--method", help="The solver: auto, lm, gncg, lbfgs or adam.")]
 MaxIter = Annotated[
     int, typer.Option("--max-iter", help="The most steps that the solver takes from each start.")
@@ -155,8 +163,9 @@ def goof(
     latent_dim: LatentDim = None,
     prior: Prior = "normal",
     domain: Domain = None,
+    effort: Effort = "standard",
     pool: Pool = 20_000,
-    starts: Starts = 8,
+    starts: Starts = None,
     method: Method = "auto",
     max_iter: MaxIter = 50,
     penalty: Penalty = 0.0,
@@ -187,6 +196,7 @@ def goof(
             "latent_dim": _latent_dim(latent_dim),
             "prior": prior,
             "domain": _domain(domain),
+            "effort": effort,
             "pool_size": pool,
             "n_starts": starts,
             "method": method,
