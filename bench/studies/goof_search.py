@@ -4,11 +4,11 @@
     python bench/studies/goof_search.py table ROWS RESULT.md
 
 ``measure`` adds lines to the file ROWS, one for each generator of ``HELD_OUT`` (or ``--on``) in
-train_generators.py and each seed. WEIGHTS is the folder that train_generators.py filled; a generator
-whose file is not there is passed over, aloud. DATA holds the MNIST images and the weights that were
-not trained here. Another version of the package is measured by putting it first on PYTHONPATH;
-without --effort the search has its own defaults. ``table`` compares all that was measured: the best
-known distance of a target is the least one over all lines.
+train_generators.py and each seed. WEIGHTS is the folder that train_generators.py filled; a
+generator whose file is not there is passed over, aloud. DATA holds the MNIST images and the weights
+that were not trained here. Another version of the package is measured by putting it first on
+PYTHONPATH; without --effort the search has its own defaults. ``table`` compares all that was
+measured: the best known distance of a target is the least one over all lines.
 
 Time is that of the process, on one thread.
 """

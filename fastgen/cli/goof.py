@@ -134,6 +134,14 @@ Planted = Annotated[
         help="The number of targets that the generator makes itself, for the floor.",
     ),
 ]
+Checked = Annotated[
+    int,
+    typer.Option(
+        "--checked",
+        help="The number of targets that are searched again, for the error of the search and the "
+        "distance to what the prior reaches; 0 for none.",
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", help="Repeat the run that printed this seed.  [default: a new one]"),
@@ -171,6 +179,7 @@ def goof(
     penalty: Penalty = 0.0,
     polish: Polish = False,
     planted: Planted = 64,
+    checked: Checked = 32,
     seed: Seed = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -206,6 +215,7 @@ def goof(
             "device": device,
         }
         n_planted = _validate.integer(planted, "--planted")
+        n_checked = _validate.integer(checked, "--checked", minimum=0)
         X, names = _targets(data, range_, resize, rgb)
         cond = None if labels is None else _array(labels, "--labels")
         made = generators.load(generator, weights)
@@ -215,7 +225,8 @@ def goof(
         run = "" if store is None else _fingerprint(X, cond, made, options)
         earlier, seed = _stored(store, run, seed)
         score = _scored(
-            made, X, {**options, "cond": cond, "n_planted": n_planted, "progress": progress},
+            made, X, {**options, "cond": cond, "n_planted": n_planted, "n_checked": n_checked,
+                      "progress": progress},
             earlier, seed, store, run,
         )  # fmt: skip
         told = {

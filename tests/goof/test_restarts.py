@@ -63,7 +63,8 @@ def short(monkeypatch):
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
-    "options", [{}, {"penalty": 0.1}, {"method": "lbfgs", "max_iter": 30}, {"method": "gncg"}]
+    "options",
+    [{}, {"penalty": 0.1}, {"method": "lbfgs", "max_iter": 30}, {"method": "gncg", "max_iter": 2}],
 )
 def test_more_effort_never_raises_a_distance(options):
     net, options = rough(), {"max_iter": 6, **options, **COMMON}
