@@ -115,7 +115,8 @@ def check(
     if not alike.get("n_starts", True):
         del alike["n_starts"]  # those of init alone, which are not for these targets
     moved = displaced(generator, residuals, len(rows), random_state=beside, **alike)
-    near, name = None, None
+    near: np.ndarray | None = None
+    name: str | None = None
     if type(domains.check(options.get("domain"))) is domains.Free:
         near, name = _reach(generator, X[rows], reach, own)
     first = found.squared_distance[rows]
@@ -138,7 +139,8 @@ def _reach(
 
 
 def _latent_dim(member: Any, options: dict[str, Any]) -> int:
-    asked = {name: options.get(name) for name in ("latent_dim", "forward", "cond", "device")}
+    names = ("latent_dim", "forward", "cond", "device")
+    asked: dict[str, Any] = {name: options.get(name) for name in names}
     if is_linear_model(member) and asked["forward"] is None and asked["cond"] is None:
         return linear_map(member, asked["latent_dim"])[0].shape[1]
     with precision.alone(), evaluation_mode(modules_of(member, asked["forward"])):

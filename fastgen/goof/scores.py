@@ -562,10 +562,11 @@ def transferable(options: dict[str, Any]) -> dict[str, Any]:
 
 def aggregate(found: NearestResult, X: np.ndarray, floor: PlantedResult) -> GoofScore:
     """Score targets X (n, ...) that were searched already."""
+    told: dict[str, Any] = {**figures(found.squared_distance, X)}
     return GoofScore(
         nearest=found,
         targets=X,
         planted=floor,
-        **figures(found.squared_distance, X),
+        **told,
         quantiles=dict(zip(_LEVELS, np.quantile(found.mse, _LEVELS).tolist(), strict=True)),
     )
