@@ -103,7 +103,15 @@ Domain = Annotated[
 Pool = Annotated[
     int, typer.Option("--pool", help="The number of samples among which searches find starts.")
 ]
-Starts = Annotated[int, typer.Option("--starts", help="The number of starts of each target.")]
+Effort = Annotated[
+    str, typer.Option("--effort", help="How long to search: quick, standard or thorough.")
+]
+Starts = Annotated[
+    int | None,
+    typer.Option(
+        "--starts", help="The number of starts of each target.  [default: that of the effort]"
+    ),
+]
 Method = Annotated[str, typer.Option("--method", help="The solver: auto, lm, gncg, lbfgs or adam.")]
 MaxIter = Annotated[
     int, typer.Option("--max-iter", help="The most steps that the solver takes from each start.")
@@ -124,6 +132,14 @@ Planted = Annotated[
     typer.Option(
         "--planted",
         help="The number of targets that the generator makes itself, for the floor.",
+    ),
+]
+Checked = Annotated[
+    int,
+    typer.Option(
+        "--checked",
+        help="The number of targets that are searched again, for the error of the search and the "
+        "distance to what the prior reaches; 0 for none.",
     ),
 ]
 Seed = Annotated[
@@ -155,13 +171,15 @@ def goof(
     latent_dim: LatentDim = None,
     prior: Prior = "normal",
     domain: Domain = None,
+    effort: Effort = "standard",
     pool: Pool = 20_000,
-    starts: Starts = 8,
+    starts: Starts = None,
     method: Method = "auto",
     max_iter: MaxIter = 50,
     penalty: Penalty = 0.0,
     polish: Polish = False,
     planted: Planted = 64,
+    checked: Checked = 32,
     seed: Seed = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -187,6 +205,7 @@ def goof(
             "latent_dim": _latent_dim(latent_dim),
             "prior": prior,
             "domain": _domain(domain),
+            "effort": effort,
             "pool_size": pool,
             "n_starts": starts,
             "method": method,
@@ -196,6 +215,7 @@ def goof(
             "device": device,
         }
         n_planted = _validate.integer(planted, "--planted")
+        n_checked = _validate.integer(checked, "--checked", minimum=0)
         X, names = _targets(data, range_, resize, rgb)
         cond = None if labels is None else _array(labels, "--labels")
         made = generators.load(generator, weights)
@@ -205,7 +225,8 @@ def goof(
         run = "" if store is None else _fingerprint(X, cond, made, options)
         earlier, seed = _stored(store, run, seed)
         score = _scored(
-            made, X, {**options, "cond": cond, "n_planted": n_planted, "progress": progress},
+            made, X, {**options, "cond": cond, "n_planted": n_planted, "n_checked": n_checked,
+                      "progress": progress},
             earlier, seed, store, run,
         )  # fmt: skip
         told = {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..neighbors import nearest_rows
     from ..plotting.study import study_figure
     from .bounds import pca_floor
+    from .displaced import DisplacedResult, displaced
     from .distributed import nearest_distributed
     from .domains import Ball, Box, Sphere
     from .overfitting import OverfitTest, overfit_test
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Ball": "domains",
     "Box": "domains",
+    "DisplacedResult": "displaced",
     "GoofScore": "scores",
     "NearestResult": "results",
     "OverfitTest": "overfitting",
     "PlantedResult": "scores",
     "Sphere": "domains",
     "Subsample": "study",
+    "displaced": "displaced",
     "goof_against_size": "study",
     "goof_against_subsampling": "study",
     "goof_of_unions": "study",
@@ -56,12 +59,14 @@ _HOMES = {
 __all__ = [
     "Ball",
     "Box",
+    "DisplacedResult",
     "GoofScore",
     "NearestResult",
     "OverfitTest",
     "PlantedResult",
     "Sphere",
     "Subsample",
+    "displaced",
     "goof_against_size",
     "goof_against_subsampling",
     "goof_of_unions",

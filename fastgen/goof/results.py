@@ -43,10 +43,12 @@ class NearestResult(Result):
         Sum over pixels of squared differences between ``reconstruction`` and X, in squared units of
         X.
     status : ndarray (n,) of str
-        "exact": at the rounding floor of the arithmetic, or solved in closed form; "converged":
-        no more gain; "max_iter": stopped while still gaining; "flat": the best of the starts, where
-        the generator has no slope, as behind rounding; "failed": no start gave a finite output;
-        "interrupted": not searched, or not by every member of a mixture.
+        "exact": at the rounding floor of the arithmetic, or solved in closed form; "agreed": two
+        searches that knew nothing of each other came to this point, which is evidence, not proof;
+        "local": no more gain nearby, but no second search came here: there may be nearer points;
+        "max_iter": stopped while still gaining; "flat": the best of the starts, where the generator
+        has no slope, as behind rounding; "failed": no start gave a finite output; "interrupted":
+        not searched, or not by every member of a mixture.
     n_iter : ndarray (n,)
         Gradients of the race and steps of the solver, from the start that won.
     n_forward : ndarray (n,)

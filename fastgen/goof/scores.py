@@ -12,7 +12,9 @@ import numpy as np
 from .. import _arrays, _random, _validate
 from .._evaluation import evaluation_mode
 from .._results import Result, plain
-from . import domains
+from .._warnings import silenced
+from . import checks, domains
+from .checks import SearchCheck
 from .generators import Adapter, adapt, is_linear_model, linear_map, members_of, modules_of
 from .results import NearestResult
 from .search import nearest, without_advice
@@ -141,9 +143,10 @@ class PlantedResult(Result):
 class GoofScore(Result):
     """GOoF: the distance from data to what a generator can produce, beside the floor of the search.
 
-    The number to quote is ``goof``, with ``planted.to_dict()["goof"]`` beside it. Every figure is
-    an upper bound. What ``planted`` shows is error of the search alone: where its mean is not far
-    below that of the data, the score measures the search too.
+    The number to quote is ``goof``, with ``search_error`` beside it. It is the distance to the
+    whole range; ``check`` has that to the part which the prior reaches, another question. Every
+    figure is an upper bound. What ``planted`` shows is error of the search alone: where its mean is
+    not far below that of the data, the score measures the search too.
 
     Attributes
     ----------
@@ -165,6 +168,9 @@ class GoofScore(Result):
         Sum of squared distances over that to the mean of X; 1 is no better than the mean.
     quantiles : dict
         Quantiles of the squared distance per pixel at 0.05, 0.25, 0.5, 0.75 and 0.95.
+    check : SearchCheck or None
+        What the search may have missed, and how far the data are from what the prior reaches, on a
+        sample of the targets.
     """
 
     nearest: NearestResult
@@ -176,6 +182,7 @@ class GoofScore(Result):
     median: float
     relative: float
     quantiles: dict[float, float]
+    check: SearchCheck | None = None
 
     @property
     def goof(self) -> float:
@@ -193,6 +200,18 @@ class GoofScore(Result):
         floor = float(self.planted.mse.mean())
         return floor / self.mse if self.mse else float(floor > 0)
 
+    @property
+    def search_error(self) -> float | None:
+        """About how much of the squared distance is error of the search, None if not checked.
+
+        What two searches differ by, which is luck, and beside it what both may miss: the excess at
+        displaced targets or `search_error_share`, whichever is greater. An estimate, not a bound.
+        """
+        if self.check is None:
+            return None
+        missed = max(self.check.displaced.share, self.search_error_share)
+        return min(self.check.disagreement + missed, 1.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain Python, ready for JSON; what is not finite is None."""
         size = self.targets[0].size
@@ -208,6 +227,8 @@ class GoofScore(Result):
                 "lower_bound_mse": self.nearest.lower_bound.mean() / size,
                 "planted": self.planted.to_dict(),
                 "search_error_share": self.search_error_share,
+                "search_error": self.search_error,
+                "check": None if self.check is None else self.check.to_dict(),
                 "status": self.nearest.status_counts,
             }
         )
@@ -238,13 +259,34 @@ class GoofScore(Result):
             f"{floor['recovered']:.0%} ({low:.0%} to {high:.0%}) of {floor['n']} planted targets "
             f"found to {VERBATIM:g} per pixel",
         ]
+        lines += self._told_of_check()
         share = told["search_error_share"]
         if share is not None and share > _SHARE_OF_SEARCH:
             lines.append(
                 f"the floor is {share:.0%} of the squared distance, which measures the search too: "
-                "search longer, from more starts (n_starts, pool_size, max_iter)"
+                "search longer (effort), from more starts (n_starts, pool_size)"
             )
         return "\n".join(lines)
+
+    def _told_of_check(self) -> list[str]:
+        if self.check is None:
+            return []
+        told = self.check.to_dict()
+        lines = [
+            f"GOoF {self.goof:.4g}; search error about {self.search_error:.1%} of the squared "
+            "distance",
+            f"  two searches of {told['n']} targets differ by {self.check.disagreement:.2%}, the "
+            f"better of both is {self.check.gain:.2%} nearer; displaced targets are found "
+            f"{self.check.displaced.share:.2%} too far",
+        ]
+        if self.check.reach is not None:
+            lines.append(
+                f"squared distance per pixel of these {told['n']}: "
+                f"{told['whole_range_mse']:.4g} to the whole range, "
+                f"{told['prior_reach_mse']:.4g} to what the prior reaches "
+                f"({self.check.reach_domain})"
+            )
+        return lines
 
     def __repr__(self) -> str:
         low, high = float(self.targets.min()), float(self.targets.max())
@@ -272,6 +314,9 @@ class GoofScore(Result):
         """
         from ..plotting.nearest import score_figure
 
+        check, title = self.check, None
+        if check is not None:
+            title = f"GOoF {self.goof:.4g}; search error about {self.search_error:.1%}"
         return score_figure(
             self.targets,
             self.nearest.reconstruction,
@@ -280,7 +325,9 @@ class GoofScore(Result):
             history=self.nearest.history,
             planted_history=self.planted.nearest.history,
             finished=self.nearest.finished,
+            displaced=None if check is None else check.displaced.excess / self.targets[0].size,
             n_images=n_images,
+            title=title,
             width=width,
         )
 
@@ -432,6 +479,7 @@ def score(
     X: Any,
     *,
     n_planted: int = 64,
+    n_checked: int = 32,
     resume: NearestResult | None = None,
     keep: Callable[[NearestResult], Any] | None = None,
     random_state: Any = None,
@@ -447,6 +495,10 @@ def score(
         The data, in the units that the generator returns.
     n_planted : int, default 64
         Targets made by the generator, searched in the same way.
+    n_checked : int, default 32
+        Targets, all of X if those are fewer, that are searched twice more, once again freely and
+        once within what the prior reaches, and as many displaced ones (see `displaced`): for the
+        error of the search and for both distances. 0 leaves that out.
     resume : NearestResult, optional
         What an earlier search of the same X found: only what it lacks is searched. That of an
         interrupted score is in the exception's ``found``.
@@ -478,7 +530,8 @@ def score(
     True
     """
     n_planted = _validate.integer(n_planted, "n_planted")
-    search, floor = _random.generator(random_state).spawn(2)
+    n_checked = _validate.integer(n_checked, "n_checked", minimum=0)
+    search, floor, looks = _random.generator(random_state).spawn(3)
     with without_advice():
         found = nearest(generator, X, resume=resume, random_state=search, **options)
         if found.interrupted.any():
@@ -486,9 +539,16 @@ def score(
         if keep is not None:
             keep(found)
         beside = planted(generator, n_planted, random_state=floor, **transferable(options))
-    if beside.nearest.interrupted.any():
-        raise SearchInterrupted(found)
-    return aggregate(found, _arrays.to_numpy(X), beside)
+        if beside.nearest.interrupted.any():
+            raise SearchInterrupted(found)
+        X, looked = _arrays.to_numpy(X), None
+        if n_checked:
+            quietly = {**options, "progress": False}
+            with silenced(UserWarning):  # the search itself has warned
+                looked = checks.check(generator, X, found, n_checked, random_state=looks, **quietly)
+            if looked.interrupted:
+                raise SearchInterrupted(found)
+    return dataclasses.replace(aggregate(found, X, beside), check=looked)
 
 
 def transferable(options: dict[str, Any]) -> dict[str, Any]:
@@ -502,10 +562,11 @@ def transferable(options: dict[str, Any]) -> dict[str, Any]:
 
 def aggregate(found: NearestResult, X: np.ndarray, floor: PlantedResult) -> GoofScore:
     """Score targets X (n, ...) that were searched already."""
+    told: dict[str, Any] = {**figures(found.squared_distance, X)}
     return GoofScore(
         nearest=found,
         targets=X,
         planted=floor,
-        **figures(found.squared_distance, X),
+        **told,
         quantiles=dict(zip(_LEVELS, np.quantile(found.mse, _LEVELS).tolist(), strict=True)),
     )

@@ -18,6 +18,7 @@ from . import domains
 from . import starts as _starts
 from .bounds import lower_bounds
 from .domains import Free
+from .effort import EFFORTS
 from .generators import (
     Adapter,
     adapt,
@@ -28,7 +29,7 @@ from .generators import (
     modules_of,
 )
 from .results import NearestResult, join, mean_history
-from .solvers import METHODS, affine, lm, precision, race
+from .solvers import METHODS, affine, lm, precision, race, restarts
 from .solvers.objective import Objective
 from .solvers.typical_metric import typical_metric
 from .status import Status, labels
@@ -61,6 +62,7 @@ class _Settings:
     domain: Free
     pool_size: int
     n_starts: int
+    rounds: tuple[int, ...]
     method: str
     max_iter: int
     penalty: float
@@ -76,8 +78,9 @@ def nearest(
     prior: str | Callable = "normal",
     domain: Any = None,
     init: Any = None,
+    effort: str = "standard",
     pool_size: int = 20_000,
-    n_starts: int = 8,
+    n_starts: int | None = None,
     method: str = "auto",
     max_iter: int = 50,
     penalty: float = 0.0,
@@ -92,9 +95,10 @@ def nearest(
     r"""Find the nearest point of a generator's range to each row of X: ``min_z ||G(z) - x||``.
 
     Searches start at the nearest of a pool of samples, race by L-BFGS in the metric that is typical
-    of the generator, and those ahead end in a second-order solver; each (target, start) pair has
-    its own damping, step length and stopping, and the best latent seen is kept. Linear generators
-    are solved in closed form.
+    of the generator, and those ahead end in a second-order solver. Two searches of four starts each
+    then go on independently, by restarts around the best that each has found, until they come to
+    the same point or the effort ends. Each (target, start) pair has its own damping, step length
+    and stopping, and the best latent seen is kept. Linear generators are solved in closed form.
 
     Parameters
     ----------
@@ -115,11 +119,16 @@ def nearest(
         real images often lie far outside the prior.
     init : array (n, k) or (n, s, k), or encoder, optional
         Starts tried before those of the pool. An encoder is called with X.
+    effort : {"quick", "standard", "thorough"}, default "standard"
+        How long a target whose two searches do not agree is searched: 2, 8 or 32 rounds of restarts
+        around the best latents, from 8, 8 or 16 starts. A greater effort never raises a distance.
     pool_size : int, default 20000
         Samples drawn for starts, once for all targets; for a conditional generator shared equally
         by the distinct conditions.
-    n_starts : int, default 8
-        Starts from the pool per target; 0 only with ``init``. More never raise a distance.
+    n_starts : int, optional
+        Starts from the pool per target, by default those of ``effort``; 0 only with ``init``. More
+        never raise a distance. Restarts need 8 starts, those of ``init`` counted; the first 32 have
+        them.
     method : {"auto", "lm", "gncg", "lbfgs", "adam"}, default "auto"
         "auto" is the closed form if the generator is linear, else "lm" (Levenberg-Marquardt) up to
         256 latent coordinates and "gncg" (Gauss-Newton by conjugate gradients) beyond. "lbfgs" ends
@@ -169,7 +178,8 @@ def nearest(
     which norm and normalization the former used is a reading of ours. The problem is not convex:
     ``squared_distance`` is an upper bound, see `planted` for how loose, and ``lower_bound``.
     A target is searched on its own: batch mates and order change it by rounding only, which in
-    float32 can decide between two local minima that are almost equally good. The pool, the first
+    float32 can decide between two local minima that are almost equally good. That two searches
+    agree is evidence, not proof: see `displaced` for what the search may miss. The pool, the first
     gradients and the first normal matrices of float32 networks are computed with factors rounded to
     bfloat16 where the processor has it; torch's process-wide setting for that is changed meanwhile
     and restored. That setting and torch's levels of forward-mode derivatives belong to the process:
@@ -189,8 +199,9 @@ def nearest(
     True
     """
     settings = _settings(
-        prior, domain, init, pool_size, n_starts, method, max_iter, penalty, polish, random_state
-    )
+        prior, domain, init, effort, pool_size, n_starts, method, max_iter, penalty, polish,
+        random_state,
+    )  # fmt: skip
     members = members_of(generator)
     if len(members) > 1 and (init is not None or forward is not None):
         raise ValueError("init and forward are for a single generator; put functions in the list")
@@ -220,12 +231,14 @@ def _unfinished(resume: NearestResult, n: int) -> np.ndarray:
 
 
 def _settings(
-    prior: Any, domain: Any, init: Any, pool_size: Any, n_starts: Any, method: Any, max_iter: Any,
-    penalty: Any, polish: Any, random_state: Any,
+    prior: Any, domain: Any, init: Any, effort: Any, pool_size: Any, n_starts: Any, method: Any,
+    max_iter: Any, penalty: Any, polish: Any, random_state: Any,
 ) -> _Settings:  # fmt: skip
     """Check the options that do not depend on the generator."""
     if not callable(prior):
         _validate.one_of(prior, "prior", ("normal", "uniform"))
+    asked = EFFORTS[_validate.one_of(effort, "effort", tuple(EFFORTS))]
+    n_starts = asked.n_starts if n_starts is None else n_starts
     n_starts = _validate.integer(n_starts, "n_starts", minimum=0)
     pool_size = _validate.integer(pool_size, "pool_size", minimum=0)
     if n_starts == 0 and init is None:
@@ -240,6 +253,7 @@ def _settings(
         domain=domains.check(domain),
         pool_size=pool_size,
         n_starts=n_starts,
+        rounds=asked.rounds,
         method=_validate.one_of(method, "method", METHODS),
         max_iter=_validate.integer(max_iter, "max_iter"),
         penalty=_validate.number(penalty, "penalty"),
@@ -337,13 +351,18 @@ def _search(
         metric = typical_metric(
             generator, settings.prior, settings.domain, settings.penalty, stream
         )
+    again = None
+    if not generator.flat:
+        again = restarts.draw(
+            generator, settings.prior, settings.seed, starts.shape[1], settings.rounds
+        )
     with _until_interrupted(histories, n):
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
             part = generator.select(rows)
             objective = Objective(part, targets[rows], settings.domain, settings.penalty, metric)
             history: list[tuple[float, float]] = []
-            plan = race.plan(settings.method, settings.max_iter, objective)
+            plan = race.plan(settings.method, settings.max_iter, objective, again)
             best = race.search(objective, starts[rows], plan, history)
             z[rows], n_iter[rows] = best.z, best.n_iter.cpu().numpy()
             work[rows] = objective.work.cpu().numpy()
@@ -373,7 +392,7 @@ def _until_interrupted(finished: list[tuple[int, np.ndarray]], n: int) -> Iterat
 
 def _mark_flat(status: np.ndarray) -> None:
     """Mark, and warn, that without a slope nothing was searched but the starts."""
-    ended = (status == Status.CONVERGED) | (status == Status.MAX_ITER)
+    ended = (status == Status.LOCAL) | (status == Status.MAX_ITER)
     status[ended] = int(Status.FLAT)
     if ended.any():
         warn(

@@ -11,11 +11,12 @@ class Status(enum.IntEnum):
     """Why a search ended; its ``label`` is the word that a result carries."""
 
     MAX_ITER = 0
-    CONVERGED = 1
+    LOCAL = 1
     EXACT = 2
     FAILED = 3
     INTERRUPTED = 4
     FLAT = 5
+    AGREED = 6
 
     @property
     def label(self) -> str:

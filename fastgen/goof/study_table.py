@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FIGURES = ("mse", "median", "rms", "relative")
 _FLOOR = ("planted_mse", "recovered")
 _OPTIONS = (
-    "latent_dim", "prior", "domain", "pool_size", "n_starts", "method", "max_iter", "penalty",
-    "polish", "device",
+    "latent_dim", "prior", "domain", "effort", "pool_size", "n_starts", "method", "max_iter",
+    "penalty", "polish", "device",
 )  # fmt: skip
 
 

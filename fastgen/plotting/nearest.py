@@ -20,6 +20,7 @@ _COLORS = {
     "train": style.BLUE,
     "validation": style.VERMILION,
     "planted": style.GREEN,
+    "displaced": style.VERMILION,
 }
 _SETS = ("train", "validation", "planted")
 _BINS = 40
@@ -95,6 +96,7 @@ def score_figure(
     history: np.ndarray,
     planted_history: np.ndarray,
     finished: np.ndarray | None = None,
+    displaced: np.ndarray | None = None,
     n_images: int = 8,
     title: str | None = None,
     width: float = 7.0,
@@ -114,6 +116,8 @@ def score_figure(
         together) after them, of the data and of the planted targets.
     finished : ndarray (n,) of bool, optional
         Which targets were searched; all by default.
+    displaced : ndarray (m,), optional
+        Squared distances per pixel by which displaced planted targets were found too far.
     n_images : int, default 8
         Number of pairs of images.
     title : str, optional
@@ -144,7 +148,11 @@ def score_figure(
     pairs = _Pairs(targets, reconstruction, mse, finished)
     figure, top, (errors, effort) = _page(width, 2)
     _draw_pairs(top, pairs, n_images)
-    _draw_distributions(errors, {"data": pairs.errors, "planted": np.asarray(planted)}, {})
+    parts = {"data": pairs.errors, "planted": np.asarray(planted)}
+    texts = {}
+    if displaced is not None:
+        parts["displaced"], texts["displaced"] = np.asarray(displaced), "displaced, excess"
+    _draw_distributions(errors, parts, texts)
     n_pixels = max(pairs.reconstruction[0].size, 1)
     for name, path in (("data", history), ("planted", planted_history)):
         passes, error = np.asarray(path, dtype=float).reshape(-1, 2).T

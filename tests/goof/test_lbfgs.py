@@ -309,4 +309,4 @@ def test_lbfgs_is_bounded_by_its_gradients():
         # the reduced precision of a long race takes another path than a short one
         assert found.squared_distance.sum() <= before.sum() * 1.02
         before = found.squared_distance
-    assert set(found.status) <= {Status.CONVERGED.name.lower(), "exact", "max_iter"}
+    assert set(found.status) <= {Status.LOCAL.name.lower(), "exact", "max_iter"}

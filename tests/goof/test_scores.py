@@ -252,7 +252,7 @@ def test_a_trained_decoder(vae):
     found = nearest(decode, X, init=encode, pool_size=2000, n_starts=4, random_state=0)
     assert (found.mse <= start).all()
     assert found.mse.mean() < 0.7 * start.mean()  # 0.0054 and 0.0082 in the notes
-    assert set(found.status) <= {"converged", "max_iter"}
+    assert set(found.status) <= {"local", "max_iter"}
 
 
 # --- errors --------------------------------------------------------------------------------------

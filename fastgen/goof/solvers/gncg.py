@@ -80,7 +80,7 @@ def _step(pairs: Pairs, tol: float) -> None:
     state["weak"] = state["weak"].where(better | tiny, state["weak"].new_zeros(()))
     pairs.accept(better, trial, value)
     state["slope"] = slope.where(better[:, None], state["slope"])
-    pairs.finish((state["weak"] >= _PATIENCE) | hopeless, Status.CONVERGED)
+    pairs.finish((state["weak"] >= _PATIENCE) | hopeless, Status.LOCAL)
 
 
 def _steihaug(pairs: Pairs) -> tuple[Tensor, Tensor]:

@@ -141,11 +141,11 @@ class Descent:
             floor = self.objective.floor[pairs.rows]
             pairs.finish(pairs.value <= floor, Status.EXACT)
             ended = (state["weak"] >= _PATIENCE) | (outcome == lbfgs_tensors.STUCK)
-            pairs.finish(ended, Status.CONVERGED)
+            pairs.finish(ended, Status.LOCAL)
         tangent = self.objective.tangent(pairs.z, state["slope"])
         downhill = tangent.apply(state["slope"])
         if not self._coarse:
-            pairs.finish(downhill.square().sum(1) == 0, Status.CONVERGED)
+            pairs.finish(downhill.square().sum(1) == 0, Status.LOCAL)
         q, weights = downhill.clone(), state["rho"].new_zeros(state["rho"].shape)
         step.first_loop(state, q, weights)
         if self._inverse is None:

@@ -118,8 +118,8 @@ def _step(pairs: Pairs, tol: float) -> None:
     state["reused"] = state["reused"] * ~old
     hopeless = ~better & ~old & (predicted <= torch.finfo(slope.dtype).eps * pairs.value)
     pairs.accept(better, best_z, best)
-    pairs.finish(state["weak"] >= _PATIENCE, Status.CONVERGED)
-    pairs.finish(hopeless, Status.CONVERGED)
+    pairs.finish(state["weak"] >= _PATIENCE, Status.LOCAL)
+    pairs.finish(hopeless, Status.LOCAL)
     moved = (better & ~pairs.done).nonzero().squeeze(1)
     if len(moved):
         state["slope"][moved] = objective.gradient(pairs.z[moved], pairs.rows[moved])[1]

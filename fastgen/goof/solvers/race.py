@@ -2,7 +2,7 @@
 
 Whether a start is finished depends only on the starts before it: it must be among the best few of
 those after each part of the race. So with more starts the finished ones stay finished, and a
-distance can only fall.
+distance can only fall. Restarts around the best follow (``restarts.py``).
 """
 
 from __future__ import annotations
@@ -16,22 +16,12 @@ from ..status import Status
 from . import SOLVERS, lbfgs
 from .objective import LARGEST_NORMAL_MATRIX
 from .pairs import Outcome
+from .restarts import HEATS, SAME, Chains, Heat, Restarts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .objective import Objective
-
-
-class Heat(NamedTuple):
-    """A part of the race: when it ends, and which starts go on."""
-
-    gradients: int
-    """Gradients per start from the beginning of the race to the end of this heat."""
-    damping: float
-    """Share of the identity in the metric: see ``Metric.inverse``."""
-    survivors: int
-    """Starts of a target that go on."""
 
 
 # A metric that is almost the identity at first leads to better minima; where L-BFGS is the whole
@@ -68,25 +58,35 @@ class Stages:
         As for ``lbfgs.solve``.
     round_size : int
         Starts of the first round.
+    restarts : Restarts, optional
+        What follows after the last start.
     """
 
     race: tuple[Heat, ...]
     finishes: tuple[Finish, ...]
     race_tol: float
     round_size: int = 4
+    restarts: Restarts | None = None
 
 
-def plan(method: str, max_iter: int, objective: Objective) -> Stages:
+def plan(
+    method: str, max_iter: int, objective: Objective, restarts: Restarts | None = None
+) -> Stages:
     """Return the stages of a method.
 
     "auto" takes normal matrices up to 256 latent coordinates. Levenberg-Marquardt in float32 is in
-    two parts, the first with matrices of reduced precision.
+    two parts, the first with matrices of reduced precision. "adam", the baseline, is never
+    restarted.
     """
     if method == "auto":
         small = objective.generator.latent_dim <= LARGEST_NORMAL_MATRIX
         method = "lm" if small else "gncg"
+    if restarts is not None:
+        longest = max_iter if method == "lbfgs" else _RACE_SHARE * max_iter
+        heats = _cut(HEATS, min(longest, HEATS[-1].gradients))
+        restarts = dataclasses.replace(restarts, heats=heats)
     if method == "lbfgs":
-        return Stages(_cut(_SHORT_RACE, max_iter), (), lbfgs.TOL, round_size=8)
+        return Stages(_cut(_SHORT_RACE, max_iter), (), lbfgs.TOL, 8, restarts)
     solve = functools.partial(SOLVERS[method], max_iter=max_iter)
     if method == "adam":
         return Stages((), (Finish(solve, 1),), 0.0)
@@ -95,8 +95,9 @@ def plan(method: str, max_iter: int, objective: Objective) -> Stages:
         half = max_iter // 2
         coarse = functools.partial(solve, max_iter=half, tol=_COARSE_TOL, coarse=True)
         fine = functools.partial(solve, max_iter=max_iter - half, tol=_FINE_TOL)
-        return Stages(race, (Finish(coarse, _KEEP), Finish(fine, 1)), _RACE_TOL)
-    return Stages(race, (Finish(solve, 1),), _RACE_TOL)
+        ends = (Finish(coarse, _KEEP), Finish(fine, 1))
+        return Stages(race, ends, _RACE_TOL, restarts=restarts)
+    return Stages(race, (Finish(solve, 1),), _RACE_TOL, restarts=restarts)
 
 
 @dataclasses.dataclass
@@ -124,7 +125,7 @@ def search(
     import torch
 
     n, s, _ = starts.shape
-    device = starts.device
+    device, chains = starts.device, Chains(starts)
     best = _Best(
         starts[:, 0].clone(),
         torch.full((n,), float("inf"), dtype=starts.dtype, device=device),
@@ -144,7 +145,7 @@ def search(
         found = reached[: len(plan.race)]
         if plan.race and len(rows):
             rows, columns, z, n_iter = _run_race(
-                objective, z, rows, columns, plan, best, found, history
+                objective, z, rows, columns, plan, best, found, history, chains
             )
         for (solver, survivors), table in zip(
             plan.finishes, reached[len(plan.race) :], strict=True
@@ -154,11 +155,55 @@ def search(
             outcome = solver(objective, z, rows)
             outcome.n_iter += n_iter
             _merge(objective, best, outcome, rows, columns, table)
+            chains.keep(outcome.z, table[rows, columns], rows, columns)
             _note(history, objective, best)
             ahead = _rank(table, rows, columns) < survivors
             rows, columns = rows[ahead], columns[ahead]
             z, n_iter = outcome.z[ahead], outcome.n_iter[ahead]
+    if plan.restarts is not None:
+        _restart(objective, plan, plan.restarts, chains, best, history)
     return best
+
+
+def _restart(
+    objective: Objective,
+    plan: Stages,
+    restarts: Restarts,
+    chains: Chains,
+    best: _Best,
+    history: list[tuple[float, float]],
+) -> None:
+    """Restart around the incumbents, and let the last solver end what was found by that."""
+    import torch
+
+    table = torch.empty_like(chains.value)
+    best.column.fill_(-1)  # no start
+    for last in restarts.rounds:
+        before = chains.nearest()[0]
+        chains.run(objective, restarts, last)
+        least, chain = chains.nearest()
+        rows, pair = (least < before).nonzero(as_tuple=True)
+        if not len(rows):
+            continue
+        chain = chain[rows, pair]
+        found = Outcome(
+            chains.z[rows, chain],
+            chains.value[rows, chain],
+            torch.full_like(rows, Status.LOCAL, dtype=torch.int8),
+            torch.full_like(rows, restarts.heats[-1].gradients),
+        )
+        table.fill_(float("inf"))
+        _merge(objective, best, found, rows, chain, table)
+        _note(history, objective, best)
+        if plan.finishes:
+            found = plan.finishes[-1].solver(objective, found.z, rows)
+            _merge(objective, best, found, rows, chain, table)
+            chains.move(found.z, table[rows, chain], rows, chain)
+            _note(history, objective, best)
+    near = chains.nearest()[0] <= (1 + SAME) * best.value[:, None]
+    agreed = (chains.met & near).any(1)
+    agreed &= (best.status == Status.LOCAL) | (best.status == Status.MAX_ITER)
+    best.status[agreed] = int(Status.AGREED)
 
 
 def _run_race(
@@ -170,6 +215,7 @@ def _run_race(
     best: _Best,
     reached: Tensor,
     history: list[tuple[float, float]],
+    chains: Chains,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Run the race, and return the rows, columns, latents and step counts of those ahead.
 
@@ -190,7 +236,9 @@ def _run_race(
         if descent.coarse:
             reached[number][rows[alive], columns[alive]] = part.value
         else:
-            _merge(objective, best, part, rows[alive], columns[alive], reached[number])
+            where, start = rows[alive], columns[alive]
+            _merge(objective, best, part, where, start, reached[number])
+            chains.keep(part.z, reached[number][where, start], where, start)
             _note(history, objective, best)
         ahead = _rank(reached[number], rows[alive], columns[alive]) < survivors
         behind = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
