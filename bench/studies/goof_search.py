@@ -109,7 +109,8 @@ def table(options: argparse.Namespace) -> None:
         f'{", ".join(train_generators.TUNED_ON)}; held out: {held}. "Before" is the search '
         "without restarts, at its defaults. The best known distance of a target is the least that "
         "any line of the table found. Real targets of random networks are their outputs with "
-        f"normal noise of standard deviation {NOISE}; of the others, MNIST digits.{options.note}\n\n"
+        f"normal noise of standard deviation {NOISE}; of the others, MNIST digits."
+        f"{options.note}\n\n"
     )
     options.result.write_text(text + "\n".join(lines) + "\n")
 
