@@ -97,7 +97,10 @@ def table(options: argparse.Namespace) -> None:
             "| " + " | ".join([name, row["label"], str(row["seed"]), *told(row, best)]) + " |"
             for row in mine
         ]
-    held = ", ".join(train_generators.HELD_OUT)
+    known = {row["generator"] for row in rows}
+    held = ", ".join(
+        name if name in known else f"{name} (not measured)" for name in train_generators.HELD_OUT
+    )
     text = (
         "# GOoF search on generators it was not tuned on\n\n"
         f"Written by bench/studies/goof_search.py. {n} planted and {n} real targets, one thread, "
@@ -106,7 +109,8 @@ def table(options: argparse.Namespace) -> None:
         f'{", ".join(train_generators.TUNED_ON)}; held out: {held}. "Before" is the search '
         "without restarts, at its defaults. The best known distance of a target is the least that "
         "any line of the table found. Real targets of random networks are their outputs with "
-        f"normal noise of standard deviation {NOISE}; of the others, MNIST digits.\n\n"
+        f"normal noise of standard deviation {NOISE}; of the others, MNIST digits."
+        f"{options.note}\n\n"
     )
     options.result.write_text(text + "\n".join(lines) + "\n")
 
@@ -128,6 +132,7 @@ def main() -> None:
     two.set_defaults(run=table)
     two.add_argument("rows", type=Path)
     two.add_argument("result", type=Path)
+    two.add_argument("--note", default="", type=lambda text: f" {text}")
     options = parser.parse_args()
     options.run(options)
 
