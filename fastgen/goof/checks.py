@@ -105,10 +105,10 @@ def check(
     again, beside, reach = _random.generator(random_state).spawn(3)
     rows = np.unique(np.linspace(0, len(X) - 1, n).round().astype(int))
     own = dict(options)
-    for name in ("cond", "init"):
-        if own.get(name) is not None and not callable(own[name]):
-            part = own[name] if hasattr(own[name], "shape") else np.asarray(own[name])
-            own[name] = part[rows]
+    for key in ("cond", "init"):
+        if own.get(key) is not None and not callable(own[key]):
+            part = own[key] if hasattr(own[key], "shape") else np.asarray(own[key])
+            own[key] = part[rows]
     second = nearest(generator, X[rows], random_state=again, **own)
     residuals = X - found.reconstruction.reshape(X.shape)
     alike = {k: v for k, v in options.items() if k != "init" or callable(v)}
