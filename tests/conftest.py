@@ -81,6 +81,7 @@ def put_in_place_of_cupy(monkeypatch) -> strict.StrictModule:
     """Let the package find NumPy where it looks for CuPy and for the launchers of its kernels."""
     from fastgen import _arrays, neighbors
     from fastgen._dispatch import gaussian
+    from fastgen.metrics import _device_pass
 
     module = strict.StrictModule()
     monkeypatch.setitem(sys.modules, "cupy", module)
@@ -88,6 +89,7 @@ def put_in_place_of_cupy(monkeypatch) -> strict.StrictModule:
     monkeypatch.setattr(_arrays, "device_of", contextlib.nullcontext)
     monkeypatch.setattr(gaussian, "cuda_kernels", lambda: strict.StrictEngine(BuresLaunchers))
     monkeypatch.setattr(neighbors, "renew_lists", renew_lists)
+    monkeypatch.setattr(_device_pass, "count_balls", count_balls)
     return module
 
 
@@ -103,6 +105,17 @@ def renew_lists(x, pool, scale, first, distances, indices) -> None:
     order = np.argsort(values, axis=1, kind="stable")[:, : distances.shape[1]]
     distances[:] = np.take_along_axis(values, order, axis=1)
     indices[:] = np.take_along_axis(names, order, axis=1)
+
+
+def count_balls(x, centers, squared, kept, scale):
+    """The launcher of ``neighbor_pass.cu``, in NumPy."""
+    del scale
+    x, centers, squared, kept = map(strict.to_host, (x, centers, squared, kept))
+    distance = np.square(x[:, None].astype(float) - centers).sum(axis=-1)
+    ratio = np.full(distance.shape, np.inf)
+    np.divide(distance, squared, out=ratio, where=kept & (squared > 0))
+    ratio[(distance == 0) & kept] = 0
+    return tuple(map(strict.to_device, ((distance <= squared).sum(axis=1), ratio.min(axis=1))))
 
 
 class BuresLaunchers:

@@ -63,8 +63,9 @@ def count_balls(
             -(-n // _QUERIES),
             (
                 x, centers, xp.ascontiguousarray(squared), kept.astype(np.uint8), np.int64(n),
-                np.int64(len(centers)), np.int32(d), x.dtype.type(scale), np.float64(relative),
-                np.float64(d * _TINY), held, ratio,
+                np.int64(len(centers)), np.int32(d), x.dtype.type(scale),
+                np.float64(relative), np.float64(d * _TINY),
+                held, ratio,
             ),
         )  # fmt: skip
         return held, ratio

@@ -12,8 +12,8 @@ import numpy as np
 
 FUNCTIONS = (
     "arange ascontiguousarray broadcast_to concatenate count_nonzero cumsum diagonal einsum empty "
-    "exp eye flatnonzero flip full isfinite log maximum ones repeat sqrt stack take "
-    "take_along_axis tril where zeros zeros_like"
+    "exp eye flatnonzero flip full isfinite log maximum minimum nonzero ones repeat sort sqrt "
+    "stack take take_along_axis tril where zeros zeros_like"
 ).split()
 LINALG = "cholesky eigh inv pinv qr solve svd".split()
 
