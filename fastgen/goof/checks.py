@@ -116,11 +116,11 @@ def check(
         del alike["n_starts"]  # those of init alone, which are not for these targets
     moved = displaced(generator, residuals, len(rows), random_state=beside, **alike)
     near: np.ndarray | None = None
-    name: str | None = None
+    inside: str | None = None
     if type(domains.check(options.get("domain"))) is domains.Free:
-        near, name = _reach(generator, X[rows], reach, own)
+        near, inside = _reach(generator, X[rows], reach, own)
     first = found.squared_distance[rows]
-    return SearchCheck(rows, first, second, moved, near, name)
+    return SearchCheck(rows, first, second, moved, near, inside)
 
 
 def _reach(
