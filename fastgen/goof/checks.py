@@ -110,7 +110,7 @@ def check(
             part = own[name] if hasattr(own[name], "shape") else np.asarray(own[name])
             own[name] = part[rows]
     second = nearest(generator, X[rows], random_state=again, **own)
-    residuals = X - found.reconstruction.reshape(X.shape)
+    residuals = (X - found.reconstruction.reshape(X.shape))[found.finished]
     alike = {k: v for k, v in options.items() if k != "init" or callable(v)}
     if not alike.get("n_starts", True):
         del alike["n_starts"]  # those of init alone, which are not for these targets
