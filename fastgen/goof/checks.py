@@ -110,17 +110,17 @@ def check(
             part = own[key] if hasattr(own[key], "shape") else np.asarray(own[key])
             own[key] = part[rows]
     second = nearest(generator, X[rows], random_state=again, **own)
-    residuals = X - found.reconstruction.reshape(X.shape)
+    residuals = (X - found.reconstruction.reshape(X.shape))[found.finished]
     alike = {k: v for k, v in options.items() if k != "init" or callable(v)}
     if not alike.get("n_starts", True):
         del alike["n_starts"]  # those of init alone, which are not for these targets
     moved = displaced(generator, residuals, len(rows), random_state=beside, **alike)
     near: np.ndarray | None = None
-    name: str | None = None
+    inside: str | None = None
     if type(domains.check(options.get("domain"))) is domains.Free:
-        near, name = _reach(generator, X[rows], reach, own)
+        near, inside = _reach(generator, X[rows], reach, own)
     first = found.squared_distance[rows]
-    return SearchCheck(rows, first, second, moved, near, name)
+    return SearchCheck(rows, first, second, moved, near, inside)
 
 
 def _reach(
