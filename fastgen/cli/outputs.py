@@ -52,10 +52,16 @@ def check(path: str, option: str, suffixes: Sequence[str]) -> None:
 
 def write_netcdf(dataset: xarray.Dataset, path: str) -> None:
     """Write a dataset as netCDF, readable with ``xarray.open_dataset(path, engine="scipy")``."""
+    from xarray.backends import ScipyDataStore
+
     from .._files import replacing
 
     with replacing(path) as beside:
-        dataset.to_netcdf(beside, engine="scipy")
+        store = ScipyDataStore(os.fspath(beside), mode="w")
+        try:  # `to_netcdf` would load Dask, where it is installed, to ask for its scheduler
+            dataset.dump_to_store(store)
+        finally:
+            store.close()
 
 
 @contextlib.contextmanager
