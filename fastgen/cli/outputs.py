@@ -57,8 +57,8 @@ def write_netcdf(dataset: xarray.Dataset, path: str) -> None:
     from .._files import replacing
 
     with replacing(path) as beside:
-        store = ScipyDataStore(os.fspath(beside), mode="w")
-        try:  # `to_netcdf` would load Dask, where it is installed, to ask for its scheduler
+        store = ScipyDataStore(os.fspath(beside), mode="w", lock=False)
+        try:  # with `to_netcdf`, or a lock, Dask would be loaded where it is installed
             dataset.dump_to_store(store)
         finally:
             store.close()
