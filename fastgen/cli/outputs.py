@@ -52,10 +52,16 @@ def check(path: str, option: str, suffixes: Sequence[str]) -> None:
 
 def write_netcdf(dataset: xarray.Dataset, path: str) -> None:
     """Write a dataset as netCDF, readable with ``xarray.open_dataset(path, engine="scipy")``."""
+    from xarray.backends import ScipyDataStore
+
     from .._files import replacing
 
     with replacing(path) as beside:
-        dataset.to_netcdf(beside, engine="scipy")
+        store = ScipyDataStore(os.fspath(beside), mode="w", lock=False)
+        try:  # with `to_netcdf`, or a lock, Dask would be loaded where it is installed
+            dataset.dump_to_store(store)
+        finally:
+            store.close()
 
 
 @contextlib.contextmanager
