@@ -336,11 +336,15 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     out = tmp_path / "a.nc"
     out.write_text("old")
 
-    def half(self, path, **_):
-        path.write_bytes(b"half")
+    write = xarray.Dataset.dump_to_store
+
+    def half(self, store):
+        write(self[["w2"]], store)
+        store.sync()
+        assert len(list(tmp_path.iterdir())) == 2
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(xarray.Dataset, "to_netcdf", half)
+    monkeypatch.setattr(xarray.Dataset, "dump_to_store", half)
     result = run_sweep("--out", out)
     assert result.exit_code == 2
     assert result.stderr == "fastgen: error: no space left on device\n"
