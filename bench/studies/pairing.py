@@ -75,10 +75,15 @@ class Split(NamedTuple):
 
 
 def mnist(path: Path) -> Callable[[int], Split]:
-    """Return what draws 4000 images to train on and 1000 held out, in [-1, 1], for a seed."""
+    """Return what draws 4000 images to train on and 1000 held out, in [-1, 1], for a seed.
+
+    Pixels are averaged two by two, to 14 x 14: a network of 512 units a layer cannot tell the noise
+    of 784 pixels.
+    """
     with np.load(path) as file:
         images = file["images"]
-    rows = (images.reshape(len(images), -1) / 127.5 - 1).astype(np.float32)
+    coarse = images.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
+    rows = (coarse.reshape(len(images), -1) / 127.5 - 1).astype(np.float32)
 
     def split(seed: int) -> Split:
         drawn = np.random.default_rng(seed).permutation(len(rows))
@@ -143,7 +148,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cases = [Case("Digits of scikit-learn", digits, 256, 1500)]
     if options.mnist is not None:
-        cases.append(Case("MNIST", mnist(options.mnist), 512, 2000))
+        cases.append(Case("MNIST, 14 x 14", mnist(options.mnist), 512, 2000))
     if options.quick:
         cases = [case._replace(steps=50) for case in cases]
     sections = [line for case in cases for line in section(case, options.seeds)]
