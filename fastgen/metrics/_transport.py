@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -35,9 +35,7 @@ def solve(p: np.ndarray, q: np.ndarray, cost: np.ndarray) -> Plan:
         u = cost[:, 0] if cost.shape[1] == 1 else np.zeros(1)
         v = np.zeros(1) if cost.shape[1] == 1 else cost[0]
         return Plan(plan, float((plan * cost).sum()), (u, v))
-    require_solver()
-    import ot
-
+    ot = solver()
     size = float(cost.max()) or 1.0
     plan, log = ot.emd(p, q, cost / size, numItermax=_MAX_STEPS, log=True)
     u, v = log["u"], log["v"]
@@ -52,10 +50,15 @@ def solve(p: np.ndarray, q: np.ndarray, cost: np.ndarray) -> Plan:
     return Plan(plan, float((plan * cost).sum()), (u * size, v * size))
 
 
-def require_solver() -> None:
-    """Raise where POT is not installed, and load nothing where it is: it loads what it finds."""
-    if importlib.util.find_spec("ot") is None:
-        raise ImportError('transport between mixtures needs POT: pip install "POT>=0.9.5"')
+def solver() -> ModuleType:
+    """Return POT, or raise saying how to install it; it loads torch, which sets warning filters."""
+    try:
+        import ot
+    except ImportError as error:
+        raise ImportError(
+            'transport between mixtures needs POT: pip install "POT>=0.9.5"'
+        ) from error
+    return ot
 
 
 def solve_lazily(

@@ -332,7 +332,7 @@ def wam(
     # One stream for each purpose: what one argument asks for does not change the others' numbers.
     streams = _random.generator(random_state).spawn(4)
     if n_components != 1:  # said before the fits, not after them
-        _transport.require_solver()
+        _transport.solver()
     k, criterion = _n_components(n_components, X, options, candidates, streams[0])
     _check_sizes(k, (len(X), len(Y)), debias)
     pair = _fits.fit_pair(X, Y, k, options, shared=shared, rng=streams[1])
