@@ -65,8 +65,10 @@ def broken():
 
 number = 7
 """
-QUICK = ("--pool", 200, "--starts", 4, "--max-iter", 20, "--planted", 8, "--seed", 3)
-OPTIONS = {"pool_size": 200, "n_starts": 4, "max_iter": 20, "random_state": 3}
+QUICK = (
+    "--pool", 200, "--starts", 4, "--max-iter", 20, "--planted", 8, "--checked", 0, "--seed", 3,
+)  # fmt: skip
+OPTIONS = {"pool_size": 200, "n_starts": 4, "max_iter": 20, "n_checked": 0, "random_state": 3}
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype=np.uint8)
 
 
@@ -141,8 +143,10 @@ def test_weights_of_every_kind(folder, weights):
 def test_figures_are_printed_beside_the_planted_floor(folder):
     arguments = (MODEL, "--weights", "weights.pt", *IMAGES)
     found = told(*arguments)
-    result = call("goof", *arguments, *QUICK)
+    result = call("goof", *arguments, *QUICK, "--checked", 3)
     assert result.exit_code == 0
+    assert f"GOoF {found['goof']:.4g}; search error about " in result.stdout
+    assert "squared distance per pixel of these 3: " in result.stdout
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["data", "planted", "floor"]
     assert lines[1].startswith("GOoF (root mean square distance) ")

@@ -68,14 +68,15 @@ def test_end_to_end(config, tmp_path):
     command = lines[-1].split()
     assert command[:2] == ["fastgen", "goof"]
     scored = call(*command[1:], "--pool", 50, "--starts", 1, "--max-iter", 2, "--planted", 2,
-                  "--json", "--no-progress")  # fmt: skip
+                  "--checked", 0, "--json", "--no-progress")  # fmt: skip
     assert scored.exit_code == 0, scored.output
     assert json.loads(scored.stdout)["n"] == 256
     # the weights alone, in a network made without them
     weights = tmp_path / "run" / "generator.safetensors"
     spec = command[2].replace(":make", ":network")
     scored = call("goof", spec, "--weights", weights, *command[3:], "--pool", 50, "--starts", 1,
-                  "--max-iter", 2, "--planted", 2, "--json", "--no-progress")  # fmt: skip
+                  "--max-iter", 2, "--planted", 2, "--checked", 0, "--json",
+                  "--no-progress")  # fmt: skip
     assert scored.exit_code == 0, scored.output
 
 
@@ -111,7 +112,7 @@ def test_ensembles_terms_pairs_and_labels(config, tmp_path):
     assert "term: GeneratorClassifier(weight=0.1, schedule=None)" in result.stdout
     command = result.stdout.splitlines()[-1].split()
     scored = call(*command[1:], "--pool", 50, "--starts", 1, "--max-iter", 2, "--planted", 40,
-                  "--json", "--no-progress")  # fmt: skip
+                  "--checked", 0, "--json", "--no-progress")  # fmt: skip
     assert scored.exit_code == 0, scored.output
 
 
