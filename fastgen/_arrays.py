@@ -157,6 +157,24 @@ def to_numpy(value: Any, name: str = "the array") -> np.ndarray:
     return np.asarray(to_host(value, name))
 
 
+def to_tensor(value: Any, name: str = "the array") -> Any:
+    """Return ``value`` as a torch tensor: tensors as they are, arrays on the host.
+
+    Memory is shared where torch can; arrays that were flipped, must not be written to, or are in
+    another byte order are copied, which torch refuses or warns of.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    array = to_numpy(value, name)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array) if array.ndim else torch.as_tensor(array)
+
+
 def namespace(*values: Any) -> ModuleType:
     """Return CuPy if one of the values is CuPy's, else NumPy.
 

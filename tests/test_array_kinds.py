@@ -128,3 +128,61 @@ class Strict:
 def test_arrays_of_the_standard_become_numpys(door):
     assert type(_arrays.to_host(Strict(X))) is np.ndarray
     FIT[door](Strict(X))
+
+
+VIEWS = {
+    "flipped": lambda x: x[:, ::-1],
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+    "big-endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+}
+
+
+def _local_samples(x):
+    from fastgen.diffusion import ExactSet, local_sample
+
+    known = np.random.default_rng(1).standard_normal((20, 4)).astype(np.float32)
+    return local_sample(
+        ExactSet(known).denoiser(), x, sigma=0.3, steps=3, random_state=0, progress=False
+    ).samples
+
+
+def _jittered(x):
+    from fastgen.diffusion.jitter import jitter
+
+    return jitter(x, 0.1, 1, 0)
+
+
+def _energy(x):
+    from fastgen.gan import energy_distance
+
+    return energy_distance(x, np.zeros((3, 4), np.float32))
+
+
+def _module_features(x):
+    from fastgen.metrics.features import ModuleFeatures
+
+    return ModuleFeatures(torch.nn.Flatten())(x)
+
+
+def _gan_rows(x):
+    from fastgen.gan.rows import Rows
+
+    return Rows(x, None, None).take(torch.tensor([2, 0]), torch.float64, torch.device("cpu"))
+
+
+TORCH_DOORS = {
+    "local_sample": _local_samples,
+    "gaussian_jitter": _jittered,
+    "energy_distance": _energy,
+    "ModuleFeatures": _module_features,
+    "Rows": _gan_rows,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("door", TORCH_DOORS)
+def test_views_that_torch_refuses_or_warns_of_are_taken(door, view):
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    seen = VIEWS[view](x)
+    expected = TORCH_DOORS[door](np.array(seen, dtype=np.float32))
+    np.testing.assert_array_equal(np.asarray(TORCH_DOORS[door](seen)), np.asarray(expected))

@@ -381,7 +381,7 @@ def checked_images(x0: Any, denoiser: Denoiser, name: str, *, channels: bool = T
     TypeError, ValueError
         If they are no finite floats in the range of the model.
     """
-    given = x0 if isinstance(x0, Tensor) else torch.as_tensor(_arrays.to_numpy(x0))
+    given = _arrays.to_tensor(x0, name)
     if given.ndim < 2 or not len(given):
         raise ValueError(
             f"{name} must have shape (n, ...) with n at least 1, got {tuple(given.shape)}"

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -105,7 +104,7 @@ def enhance(
     >>> bool((found.images.round() == known).mean() > 0.99)
     True
     """
-    given = X if isinstance(X, Tensor) else torch.as_tensor(_arrays.to_numpy(X))
+    given = _arrays.to_tensor(X, "X")
     if given.ndim != 4 or not len(given) or not given.is_floating_point():
         raise ValueError(
             "X must be images (n, channels, height, width) of floats, got shape "

@@ -27,7 +27,7 @@ def jitter(x: Any, rms: float, n_copies: int, random_state: Any) -> Any:
     array or tensor (n, n_copies, ...)
         As ``x`` was given.
     """
-    images = x if isinstance(x, Tensor) else torch.as_tensor(_arrays.to_numpy(x))
+    images = _arrays.to_tensor(x, "x")
     flat = images.repeat_interleave(n_copies, 0)
     noise = RowNoise(_random.seed_sequence(random_state).spawn(len(flat)), flat).draw()
     made = torch.add(flat, noise, alpha=rms).unflatten(0, (len(images), n_copies))

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _arrays
+
 _FINGERPRINT_BYTES = 2**26
 
 
@@ -24,13 +26,14 @@ class Rows:
                 f"data must be samples (n, ...), at least one, got shape {tuple(self.data.shape)}"
             )
         self.shape = tuple(self.data.shape[1:])
-        kind = str(self.data.dtype).removeprefix("torch.")
+        dtype = self.data.dtype
+        kind = dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
         if not kind.startswith(("float", "bfloat", "uint", "int")):
-            raise TypeError(f"data must be numbers, got dtype {self.data.dtype}")
+            raise TypeError(f"data must be numbers, got dtype {dtype}")
         self.bytes_ = kind == "uint8"
         self.labels = None
         if labels is not None:
-            self.labels = torch.as_tensor(np.asarray(labels)).long()
+            self.labels = _arrays.to_tensor(labels, "labels").long()
             if self.labels.shape != (self.n_rows,) or int(self.labels.min()) < 0:
                 raise ValueError(
                     f"labels must be {self.n_rows} integers from 0, one for each row of data, got "
@@ -53,7 +56,7 @@ class Rows:
         if isinstance(self.data, Tensor):
             found = self.data[rows.to(self.data.device)]
         else:
-            found = torch.from_numpy(np.ascontiguousarray(self.data[rows.numpy()]))
+            found = _arrays.to_tensor(self.data[rows.numpy()])
         found = found.to(device=device, dtype=dtype, non_blocking=True)
         return found / 127.5 - 1 if self.bytes_ else found
 

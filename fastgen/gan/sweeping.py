@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import _random, _validate
+from .. import _arrays, _random, _validate
 from .._files import replacing
 from .._progress import reporter
 from .._results import plain
@@ -58,7 +58,7 @@ def energy_distance(X: Any, Y: Any) -> float:
     >>> round(energy_distance(X[:250], X[250:]), 1), energy_distance(X, X + 3) > 2
     (0.0, True)
     """
-    x, y = (torch.as_tensor(part).detach().flatten(1).double().cpu() for part in (X, Y))
+    x, y = (_arrays.to_tensor(part).detach().flatten(1).double().cpu() for part in (X, Y))
     if min(len(x), len(y)) < 2:
         raise ValueError(f"X and Y must have at least two rows, got {len(x)} and {len(y)}")
     within = [torch.cdist(p, p).sum() / (len(p) * (len(p) - 1)) for p in (x, y)]

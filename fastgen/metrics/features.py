@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _validate
-from .._arrays import to_host
+from .. import _arrays, _validate
 from .._evaluation import evaluation_mode
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Pixels:
         TypeError, ValueError
             If ``images`` is empty, has one axis only, or is not numeric or not finite.
         """
-        array = np.asarray(to_host(images))
+        array = _arrays.to_numpy(images)
         if array.ndim < 2 or not array.size:
             raise ValueError(
                 f"images must have shape (n, ...), none of them zero, got {array.shape}; for one "
@@ -211,10 +210,7 @@ class ModuleFeatures:
         ValueError
             If there is no such layer, or images or features are not finite.
         """
-        import torch
-
-        if not isinstance(images, torch.Tensor):
-            images = torch.as_tensor(np.asarray(to_host(images)))
+        images = _arrays.to_tensor(images, "images")
         if images.ndim < 2 or not len(images):
             raise ValueError(
                 f"images must have shape (n, ...), none of them zero, got {tuple(images.shape)}; "

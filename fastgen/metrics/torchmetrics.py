@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import _validate
+from .. import _arrays, _validate
 from .features import ModuleFeatures
 from .fid_wam import fid, wam
 from .kernel_distances import cmmd, kid
@@ -65,7 +65,7 @@ class _TwoSets(Metric):
     def _extract(self, batch: Any) -> torch.Tensor:
         """Features (n, d) of a batch in float64, on the device of the metric."""
         found = batch if self.feature is None else self.feature(batch)
-        found = torch.as_tensor(found).detach().to(self.device, torch.float64)
+        found = _arrays.to_tensor(found).detach().to(self.device, torch.float64)
         if found.ndim != 2 or not len(found):
             raise ValueError(
                 "features must have shape (n, d), n at least 1, got "
