@@ -52,6 +52,7 @@ REFUSED = {
     "meta": lambda x: torch.empty(x.shape, device="meta", dtype=torch.bfloat16),
     "sparse": lambda x: torch.from_numpy(x).to_sparse_csr(),
     "timedelta": lambda x: x.astype("m8[s]"),
+    "datetime": lambda x: x.astype("M8[s]"),
 }
 
 

@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import fastgen
 
@@ -136,6 +137,33 @@ def test_every_package_is_looked_at():
     packages = {each.name for each in pkgutil.iter_modules(fastgen.__path__) if each.ispkg}
     assert packages - set(PACKAGES) - {"kernels"} == {"_dispatch", "cli", "plotting", "report"}
     assert len(PUBLIC) > 100
+
+
+def test_only_estimators_without_a_seed_draw_from_numpys_random_state():
+    from fastgen.linear import LinearGAN
+    from fastgen.metrics import wam
+    from fastgen.mixture import GaussianMixture, NonparametricMixture
+
+    def moved(work):
+        work()  # what libraries do when they are imported for the first time is theirs
+        before = state()
+        work()
+        after = state()
+        return [key for key in before if before[key] != after[key]]
+
+    X = np.random.default_rng(0).standard_normal((60, 2))
+    mine = np.random.get_state()  # noqa: NPY002
+    try:
+        assert moved(lambda: wam(X, X + 1, n_components=1, debias=False)) == []
+        assert moved(lambda: NonparametricMixture(2, max_iter=3, tol=1.0).fit(X)) == []
+        for estimator in (GaussianMixture(2, max_iter=500), LinearGAN(2)):
+            seeded = clone(estimator).set_params(random_state=0)
+            assert moved(lambda seeded=seeded: seeded.fit(X)) == []
+            fit = clone(estimator).fit
+            assert moved(lambda fit=fit: fit(X)) == ["NumPy random state"]
+            assert "global random state" in " ".join(type(estimator).__doc__.split())
+    finally:
+        np.random.set_state(mine)  # noqa: NPY002
 
 
 def planted():

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
 from fastgen import _arrays, _files, _progress, _random, _results, _warnings
+from fastgen._dispatch import threads
 from fastgen.metrics import CovarianceFactor
 from fastgen.mixture import NonparametricMixture, select_components
 
@@ -227,11 +228,59 @@ def test_what_is_no_array_is_refused(tmp_path):
         _files.read_npz(tmp_path / "missing.npz")
 
 
+def test_shapes_beyond_the_platform_are_refused(tmp_path):
+    for shape in [(10**30,), (2**62, 2**62), (2**63,)]:
+        with open(tmp_path / "a.npy", "wb") as file:
+            header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+        with pytest.raises(ValueError, match=r"a\.npy is damaged"):
+            _files.read_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("method", ["ZIP_STORED", "ZIP_LZMA"])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a/", b""), ("a.npy", b""), ("a.npy", b"garbage"), ("a", b"x" * 99)]
+)
+def test_members_that_are_no_arrays_are_refused(tmp_path, method, name, content):
+    import zipfile
+
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", getattr(zipfile, method)) as archive:
+        archive.writestr(name, content)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"a\.npz (is damaged|must hold arrays only)"):
+            _files.read_npz(path)
+        whole = bytearray(path.read_bytes())
+        whole[8:10] = b"c\x00"  # a way of compression that there is not
+        path.write_bytes(whole)
+
+
 def test_members_are_read_one_by_one(tmp_path):
     np.savez(tmp_path / "two.npz", a=np.arange(3), b=np.eye(2))
     with _files.open_npz(tmp_path / "two.npz") as archive:
         assert archive.names == ["a", "b"]
         np.testing.assert_array_equal(archive.read("b"), np.eye(2))
+
+
+# --- threads of BLAS ------------------------------------------------------------------------------
+
+
+def test_calls_that_overlap_leave_the_threads_of_blas():
+    pools = threads.thread_pools()
+
+    def number():
+        return [each["num_threads"] for each in pools.info() if each["user_api"] == "blas"]
+
+    with pools.limit(limits=2, user_api="blas"):
+        before = number()
+        assert before
+        first, second = threads.single_blas_thread(), threads.single_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert set(number()) == {1}
+        second.__exit__(None, None, None)
+        assert number() == before
 
 
 # --- warnings ------------------------------------------------------------------------------------

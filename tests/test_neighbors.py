@@ -230,6 +230,7 @@ def test_masked_and_tiny_rows_are_refused():
     x = np.random.default_rng(0).standard_normal((5, 3))
     with pytest.raises(ValueError, match="X must not be masked"):
         nearest_rows(np.ma.masked_greater(x, 0.5), x)
-    with pytest.raises(ValueError, match="divide both by their scale"):
-        nearest_rows(1e-200 * x, 1e-200 * x)
+    for scale in (1e-200, 1e-163, 1e160):
+        with pytest.raises(ValueError, match="divide both by their scale"):
+            nearest_rows(scale * x, scale * x)
     np.testing.assert_array_equal(nearest_rows(0 * x, 0 * x)[0], np.zeros((5, 1)))

@@ -56,7 +56,8 @@ def load(
     Raises
     ------
     ValueError
-        If the file or folder does not hold numeric data, or the images are not of one size.
+        If the file or folder does not hold numeric data, the images are not of one size, or spiked
+        data would have more signal dimensions than dimensions.
     OSError
         If it cannot be opened.
 
@@ -74,7 +75,12 @@ def load(
             return None
         from ..linear import SpikedGaussian
 
-        return SpikedGaussian(**given)
+        model = SpikedGaussian(**given)
+        if model.true_dim > model.dim > 0:
+            raise ValueError(
+                f"--true-dim must be at most --dim={model.dim}, got {model.true_dim}; give both"
+            )
+        return model
     if given:
         option = "--" + next(iter(given)).replace("_", "-")
         raise ValueError(f"{option} belongs to --data spiked, got --data {spec}")

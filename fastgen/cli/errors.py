@@ -64,6 +64,11 @@ def _show_line(
 
 def say(text: str) -> None:
     """Print one line on standard error, in which names from files cannot steer the terminal."""
-    line = "fastgen: " + " ".join(text.split())
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    typer.echo("".join(shown), err=True)
+    typer.echo(printable("fastgen: " + " ".join(text.split())), err=True)
+
+
+def printable(text: str) -> str:
+    """Return text whose lines hold only what any terminal shows, the rest as escapes."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )

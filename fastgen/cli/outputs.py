@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .errors import say
+from .errors import printable, say
 
 if TYPE_CHECKING:
     import xarray
@@ -79,6 +79,6 @@ def tell(told: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(told, allow_nan=False))
         return
-    typer.echo(text)
+    typer.echo(printable(text))
     for path in told["files"]:
-        typer.echo(f"wrote {path}")
+        typer.echo(printable(f"wrote {path}"))

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperOption
 from . import data as data_
 from . import grammar, outputs
 from .dask import cluster
-from .errors import reported
+from .errors import printable, reported
 
 if TYPE_CHECKING:
     import xarray
@@ -111,7 +111,10 @@ MaxIter = Annotated[
 ]
 Precision = Annotated[str, typer.Option("--dtype", help="float64 or float32.")]
 Population = Annotated[
-    float, typer.Option("--population-fraction", help="Share of the data that is the truth.")
+    float | None,
+    typer.Option(
+        "--population-fraction", help="Share of the rows that is the truth.  [default: 0.5]"
+    ),
 ]
 Dim = Annotated[int | None, typer.Option("--dim", help="Dimension of spiked data.  [default: 64]")]
 TrueDim = Annotated[
@@ -148,7 +151,7 @@ def sweep(
     tol: Tol = 1e-9,
     max_iter: MaxIter = 400,
     dtype: Precision = "float64",
-    population_fraction: Population = 0.5,
+    population_fraction: Population = None,
     dim: Dim = None,
     true_dim: TrueDim = None,
     noise_variance: Noise = None,
@@ -175,6 +178,11 @@ def sweep(
         if jobs == 0:
             raise ValueError("--jobs must be a number of workers or -1 for all cores, got 0")
         _check_outputs(out, plot, store)
+        split: dict[str, Any] = {}
+        if population_fraction is not None:
+            split["population_fraction"] = population_fraction
+        if split and data == "spiked":
+            raise ValueError("--population-fraction belongs to data of rows, got --data spiked")
         rows = data_.load(
             data,
             resize=resize,
@@ -206,7 +214,7 @@ def sweep(
                 store=store,
                 progress=progress,
                 dtype=_dtype(dtype),
-                population_fraction=population_fraction,
+                **split,
             )
         if seed is None:
             _tell_seed(result)
@@ -260,4 +268,4 @@ def _report(result: xarray.Dataset, out: str | None, plot: str | None, as_json: 
         typer.echo(text)
     else:
         for path in written:
-            typer.echo(f"wrote {path}")
+            typer.echo(printable(f"wrote {path}"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import run_file
-from .errors import reported
+from .errors import printable, reported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,9 +109,9 @@ def train(
             told = {**found.to_dict(), "out": str(options["out"]), "commands": commands}
             typer.echo(json.dumps(told))
         else:
-            typer.echo(f"wrote {options['out']}; to score it:")
+            typer.echo(printable(f"wrote {options['out']}; to score it:"))
             for command in commands:
-                typer.echo(f"  {command}")
+                typer.echo(printable(f"  {command}"))
 
 
 def _generator(

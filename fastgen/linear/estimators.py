@@ -48,6 +48,8 @@ class LinearGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Whether the mean of the data is subtracted, and added to what is generated.
     random_state : int, RandomState or None
         Seed of the latents where ``fit`` is given none, and of the start of iterative problems.
+        With None they are drawn from the global random state of NumPy and move it, as in
+        scikit-learn.
 
     Attributes
     ----------

@@ -73,8 +73,9 @@ def cross_validated(points: Points, weights: np.ndarray, posteriors: np.ndarray)
     .. math:: \int f_h^2 - 2 \sum_{folds} \sum_{i \in fold} w_i f_{h,-fold}(x_i),
 
     f without a fold being normalized again. h runs from a tenth of 1.144 sd N^(-1/5) to all of it,
-    N being the component's number of entries. Entries are spread linearly over 2048 bins; their
-    autocorrelations are taken once, after which a bandwidth costs one sum over lags.
+    N being the component's number of entries; it is 0 where all entries of a block are equal.
+    Entries are spread linearly over 2048 bins; their autocorrelations are taken once, after which a
+    bandwidth costs one sum over lags.
     """
     n = len(posteriors)
     folds = np.arange(n) * _FOLDS // n
@@ -84,7 +85,10 @@ def cross_validated(points: Points, weights: np.ndarray, posteriors: np.ndarray)
         values = points.values[here]
         largest = 1.144 * _moments(values, weights[here])[1]
         largest *= _effective(points, block, posteriors) ** -0.2
-        step = max(np.ptp(values), np.finfo(float).tiny) / (_BINS - 1)
+        step = np.ptp(values) / (_BINS - 1)
+        if step == 0:
+            found[block] = 0.0
+            continue
         columns = points.starts[block] <= points.entries[0]
         columns &= points.entries[0] < points.starts[block + 1]
         entries = points.entries[:, columns] - points.starts[block]

@@ -50,7 +50,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     precisions_init : array, optional
         Inverses of the starting covariances, in the shape of ``covariances_``.
     random_state : int, RandomState or None
-        Seed of the starts, and of `sample`.
+        Seed of the starts, and of `sample`. With None they are drawn from the global random state
+        of NumPy and move it, as in scikit-learn.
     warm_start : bool, default False
         Let ``fit`` go on from the parameters of the last fit.
     verbose : int, default 0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -134,3 +135,37 @@ def test_signals_leave_no_part_of_a_file(tmp_path, number, code):
     assert run.returncode == code
     assert "Traceback" not in run.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_names_of_arrays_cannot_steer_the_terminal(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((9, 2))
+    np.savez(tmp_path / "odd.npz", **{"\x1b]0;owned\x07": rows, "\x9b2J": rows})
+    for command in ("fid", "wam"):
+        result = CliRunner().invoke(app, [command, *[str(tmp_path / "odd.npz")] * 2])
+        assert result.exit_code == 2
+        assert "owned" in result.stderr
+        assert result.output.rstrip("\n").isprintable()
+
+
+IMPORTING = """
+import sys
+from fastgen import cli
+wanted = sys.argv.pop()
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == wanted:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+sys.argv[1:] = ["sweep", "--latent-dims", "1", "--n-samples", "5"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("module", ["fastgen.cli.app", "fastgen.linear.sweep"])
+def test_ctrl_c_during_imports_is_one_line(tmp_path, module):
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTING, module], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 130, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("fastgen: interrupted")

@@ -185,6 +185,8 @@ def refuse(result, message, folder=None, kept=()):
         (["--jobs", "0"], "--jobs must be"),
         (["--dtype", "float16"], "--dtype must be one of 'float64', 'float32', got 'float16'"),
         (["--population-fraction", "1", "--data", "digits"], "between 0 and 1"),
+        *((["--population-fraction", f], "belongs to data of rows") for f in ("0", "0.5", "2")),
+        (["--true-dim", "99", "--dim", "6"], "--true-dim must be at most --dim=6, got 99"),
         (["--data", "digits", "--true-dim", "3"], "--true-dim belongs to --data spiked"),
         (["--data", "digit"], "no such file or folder exists"),
         (["--data", "missing.npy"], "'missing.npy' cannot be read: No such file"),
@@ -299,6 +301,17 @@ def test_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
         (["--out", tmp_path / "a.nc", "--store", tmp_path / "a.nc"], "must differ"),
     ]:
         refuse(run_sweep(*options), message, tmp_path, kept)
+
+
+def test_names_that_are_no_text(tmp_path):
+    out, plot, store = (tmp_path / f"\udcff{end}" for end in (".nc", ".png", ".zarr"))
+    for _ in range(2):
+        result = run_sweep("--out", out, "--plot", plot, "--store", store)
+        assert result.exit_code == 0, result.output
+        assert r"\udcff.nc" in result.stdout
+    assert len(read(out).trial) == 3
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, plot.name, store.name}
 
 
 def test_protected_folder(tmp_path, monkeypatch):

@@ -37,6 +37,13 @@ def mlp(seed=0, d=16):
 X = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
 
 
+ABSENT = [
+    name
+    for name, there in [("cuda", torch.cuda.is_available()), ("mps", torch.mps.is_available())]
+    if not there
+]
+
+
 # --- arrays --------------------------------------------------------------------------------------
 
 
@@ -84,6 +91,14 @@ def test_rows_that_must_not_be_written_to():
 def test_rows_that_are_refused(value, error, match):
     with pytest.raises(error, match=match):
         nearest(mlp(), value, **QUICK)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e-155, 1e155, 1e170])
+def test_linear_searches_of_extreme_rows_are_finite_or_refused(scale):
+    rows = X.astype(float)
+    gan = LinearGAN(2, "unsupervised").fit(rows)
+    with pytest.raises(ValueError, match="divide X by a constant"):
+        nearest(gan, scale * rows, **QUICK)
 
 
 def test_equal_sizes_are_reshaped_and_axes_in_another_order_are_not():
@@ -181,7 +196,7 @@ def test_outputs_that_are_no_tensor_are_explained(generator, hint):
         nearest(generator, X, latent_dim=3, **QUICK)
 
 
-@pytest.mark.parametrize("device", ["foo", "meta", "", "cuda:99", "xla"])
+@pytest.mark.parametrize("device", ["foo", "meta", "", "cuda:99", "xla", *ABSENT])
 def test_devices_that_cannot_be_used(device):
     gan = LinearGAN(2, "unsupervised").fit(X)
     for generator in (gan, lambda z: z.repeat(1, 6)[:, :16]):

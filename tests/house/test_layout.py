@@ -129,3 +129,11 @@ def test_sdist_holds_the_sources(archives):
     assert members["fastgen/kernels/cuda/nuclear.cu"].isfile()
     assert members["fastgen/kernels/cpu/nuclear.py"].isfile()
     assert "pyproject.toml" in members
+
+
+def test_sdist_holds_the_tests_whole(archives):
+    with tarfile.open(archives[1]) as sdist:
+        members = {name.partition("/")[2] for name in sdist.getnames()}
+    tests = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
+    assert any(name.startswith("tests/oracles/") for name in tests)
+    assert tests <= members

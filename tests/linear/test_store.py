@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -282,6 +284,20 @@ def test_a_store_without_its_seed_is_damaged(tmp_path, seed):
         sweep(**{**SMALL, "random_state": None}, store=path)
 
 
+def test_a_store_that_lacks_an_argument_is_refused_by_name(tmp_path):
+    path = tmp_path / "sweep.zarr"
+    sweep(**SMALL, store=path)
+    held = dict(zarr.open_group(path, mode="r").attrs["fastgen_sweep"])
+    # a version that is not said is another one: a warning
+    names = {key for key, value in held.items() if value is not None and key != "version"}
+    assert {"n_trials", "latent_dims", "n_samples", "problems", "random_state"} <= names
+    for name in names:
+        rest = {key: value for key, value in held.items() if key != name}
+        _attributes(path, lambda a, rest=rest: a.update(fastgen_sweep=rest))
+        with pytest.raises(ValueError, match=r"sweep\.zarr (is damaged|was made with)"):
+            sweep(**SMALL, store=path)
+
+
 @pytest.mark.parametrize(("name", "shape"), [("finished", (3,)), ("w2", (1, 1, 20, 5))])
 def test_a_store_with_arrays_of_other_shapes_is_damaged(tmp_path, name, shape):
     path = tmp_path / "sweep.zarr"
@@ -307,12 +323,13 @@ def test_a_second_sweep_of_the_same_store_is_refused(tmp_path):
     refused = []
 
     def intrude(done, total):
-        with pytest.raises(ValueError, match=f"is in use by process {os.getpid()}; wait") as info:
-            sweep(**SMALL, store=path)
-        refused.append(str(info.value))
+        for seed in (0, 9):
+            with pytest.raises(ValueError, match=f"is in use by process {os.getpid()}; wait") as no:
+                sweep(**{**SMALL, "random_state": seed}, store=path)
+            refused.append(str(no.value))
 
     result = sweep(**SMALL, store=path, progress=intrude)
-    assert len(refused) == 5
+    assert len(refused) == 10
     xarray.testing.assert_equal(result, sweep(**SMALL, store=path))
     assert [p.name for p in tmp_path.iterdir()] == ["sweep.zarr"]
 
@@ -370,3 +387,13 @@ def test_ctrl_c_is_answered_while_a_trial_computes(jobs):
         assert process.stdout.read().replace("computing\n", "") == "answered\n"
         assert time.monotonic() - started < 20
         assert process.wait() == 0
+
+
+def test_stores_in_threads_leave_the_filters_of_warnings(tmp_path):
+    sweep(**SMALL, store=tmp_path / "first")
+    before = list(warnings.filters)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: sweep(**SMALL, store=tmp_path / f"{i}"), range(4)))
+    assert warnings.filters == before
+    for each in found:
+        xarray.testing.assert_equal(each, found[0])

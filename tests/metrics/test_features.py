@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,6 +91,19 @@ def test_module_runs_in_evaluation_mode_and_is_left_as_it_was():
         expected = net(torch.from_numpy(IMAGES).float() / 255).double().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features(torch.from_numpy(IMAGES) / 255), found, rtol=1e-5)
+
+
+def test_a_module_shared_by_threads_is_left_as_it_was():
+    net = network()
+    net[0].weight.requires_grad_(False)
+    features = ModuleFeatures(net, batch_size=2)
+    expected = features(IMAGES)
+    for _ in range(8):
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            for found in pool.map(features, [IMAGES] * 3):
+                np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert all(part.training for part in net.modules())
+        assert [p.requires_grad for p in net[0].parameters()] == [False, True]
 
 
 def test_a_failing_module_is_left_as_it_was():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from samples import modes, normal
@@ -10,6 +12,7 @@ from fastgen import metrics
 from fastgen.metrics import _fits, mixture
 from fastgen.metrics.fid_wam import fid, wam
 from fastgen.metrics.statistics import FeatureStatistics
+from fastgen.neighbors import nearest_rows
 
 KINDS = ("full", "tied", "diag", "spherical")
 
@@ -193,3 +196,28 @@ def test_fits_in_threads_leave_the_filters_of_warnings():
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda s: wam(X, Y, random_state=s, candidates=[1, 2, 3]), range(8)))
         assert warnings.filters == before
+
+
+class Figures:
+    """A data set whose rows are computed in the workers of a DataLoader."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        X, Y = normal(60, 4, seed=index), normal(60, 4, seed=5)
+        found = wam(X, Y, n_components=1, debias=False, random_state=0)
+        return np.array([fid(X, Y), found.wam2, *nearest_rows(X, Y)[0][:, 0]])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_workers_that_are_forked_give_the_serial_numbers():
+    data = pytest.importorskip("torch.utils.data")
+    figures = Figures()
+    serial = [figures[index] for index in range(2)]
+    loader = data.DataLoader(
+        figures, batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=60
+    )
+    for found, expected in zip(loader, serial, strict=True):
+        np.testing.assert_array_equal(found, expected)

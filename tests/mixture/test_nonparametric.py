@@ -340,7 +340,7 @@ def test_data_that_cannot_be_fitted(rows, message):
         fit_of(rows)
 
 
-@pytest.mark.parametrize("bandwidth", [0.5, "S"])
+@pytest.mark.parametrize("bandwidth", [0.5, "S", "cv"])
 @pytest.mark.parametrize("method", ["npmsl", "npem"])
 def test_duplicate_rows_and_constant_columns(method, bandwidth):
     rows, labels = generated()
