@@ -65,9 +65,7 @@ def broken():
 
 number = 7
 """
-QUICK = (
-    "--pool", 200, "--starts", 4, "--max-iter", 20, "--planted", 8, "--checked", 0, "--seed", 3,
-)  # fmt: skip
+QUICK = tuple("--pool 200 --starts 4 --max-iter 20 --planted 8 --checked 0 --seed 3".split())
 OPTIONS = {"pool_size": 200, "n_starts": 4, "max_iter": 20, "n_checked": 0, "random_state": 3}
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype=np.uint8)
 

@@ -251,6 +251,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.sizes  # the processes choose as users' do
 def test_two_processes_agree_with_one(tmp_path):
     if not torch.distributed.is_available():
         pytest.skip("torch was built without torch.distributed")
