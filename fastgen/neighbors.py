@@ -114,7 +114,8 @@ def nearest_rows(
                 renew_lists(x, block, scale, first, distances, indices)
             else:
                 if screen is None:
-                    screen = _Products(x, block) if plain else _Screen.of(x, block)
+                    with threads.single_blas_thread():  # threads wait long where cores are taken
+                        screen = _Products(x, block) if plain else _Screen.of(x, block)
                 screen.search(x, block, first, distances, indices, n_jobs)
             first += len(block)
     if first < count:
