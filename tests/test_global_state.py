@@ -35,10 +35,7 @@ def public():
     for package in PACKAGES:
         module = importlib.import_module(f"fastgen.{package}")
         for name in module.__all__:
-            try:
-                value = getattr(module, name)
-            except ImportError:
-                continue  # an extra that is not installed
+            value = getattr(module, name)
             if inspect.isroutine(value) or inspect.isclass(value):
                 found[f"{package}.{name}"] = value
     for name in ("neighbors", "images"):

@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from report import cores, environment_lines, median, results_file, span, write
+from report import cores, environment_lines, median, publish, results_file, span
 
 RESULTS = results_file("busy.md")
 MOST = 2.0  # times its own time on one thread
@@ -231,10 +231,7 @@ def main() -> None:
             f"{ratio:.2f}x | {limit} | {over} |"
         )
     text = "\n".join(lines) + "\n"
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 import torch
-from report import environment_lines, median, results_file, span, verdict, write
+from report import environment_lines, median, publish, results_file, span, verdict
 
 from fastgen.diffusion import ExactSet
 
@@ -103,10 +103,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

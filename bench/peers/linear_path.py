@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 import threadpoolctl
-from report import environment_lines, median, results_file, write
+from report import environment_lines, median, publish, results_file
 
 from fastgen._dispatch import linear as kernels
 from fastgen._dispatch import linear as runs
@@ -420,10 +420,7 @@ def main() -> None:
         head += ["- Command: `python bench/peers/linear_path.py`.", *environment_lines()]
         head += [f"- Took {time.perf_counter() - started:.0f} s, one thread.", ""]
     text = "\n".join([*head, *body]) + "\n"
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from report import cores, environment_lines, median, results_file, span, verdict, write
+from report import cores, environment_lines, median, publish, results_file, span, verdict
 
 from fastgen.goof import nearest_rows
 
@@ -149,10 +149,7 @@ def main() -> None:
             *body,
         ]
     )
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

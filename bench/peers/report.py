@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -107,3 +108,11 @@ def write(path: Path, text: str) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def publish(text: str, options: argparse.Namespace, path: Path) -> None:
+    """Print, and write to ``--out``, by default to ``path``, nowhere with ``--quick`` alone."""
+    print(text)
+    out = options.out or (None if options.quick else path)
+    if out is not None:
+        write(out, text)

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
-from report import environment_lines, write
+from report import environment_lines, publish
 
 from fastgen.diffusion import DDPM, FitResult, Pairing, alphas_cumprod, fit
 from fastgen.networks import MLPDenoiser
@@ -28,7 +28,7 @@ __all__ = [
     "energy_distance",
     "environment_lines",
     "mean_and_error",
-    "write",
+    "publish",
 ]
 
 SCHEDULE = alphas_cumprod("cosine", 200)

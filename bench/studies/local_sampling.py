@@ -24,7 +24,7 @@ from digits import (
     energy_distance,
     environment_lines,
     mean_and_error,
-    write,
+    publish,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -250,10 +250,7 @@ def main() -> None:
             "",
         ]
     )  # fmt: skip
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from digits import environment_lines, write
+from digits import environment_lines, publish
 
 from fastgen.diffusion import alphas_cumprod, local_sample
 from fastgen.networks import MLPDenoiser, UNetDenoiser
@@ -87,10 +87,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from digits import (
     energy_distance,
     environment_lines,
     mean_and_error,
-    write,
+    publish,
 )  # fmt: skip
 
 from fastgen.diffusion import Denoiser, FitResult, local_sample, pairing
@@ -168,10 +168,7 @@ def main() -> None:
             *sections,
         ]
     )
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 import xarray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
-from report import environment_lines, write
+from report import environment_lines, publish
 
 from fastgen.metrics import ratio_study
 from fastgen.metrics.features import ModuleFeatures, PCAFeatures, Pixels
@@ -191,10 +191,7 @@ def main() -> None:
             "",
         ]
     text = "\n".join([*head, *body])
-    print(text)
-    out = options.out or (None if options.quick else RESULTS)
-    if out is not None:
-        write(out, text)
+    publish(text, options, RESULTS)
 
 
 if __name__ == "__main__":

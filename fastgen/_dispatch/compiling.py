@@ -16,8 +16,8 @@ def worthwhile(work: float, least: float) -> bool:
     """Whether ``work`` is above the ``least`` that is given to kernels.
 
     Less is done in plain arrays within some hundredths of a second: the first call would otherwise
-    wait for the compiler, for seconds. The answer depends on the work alone, so that the same call
-    gives the same numbers whether kernels are compiled already or not.
+    wait for the compiler, for seconds (``bench/peers/small_inputs.py``). The answer depends on the
+    work alone, so that the same call gives the same numbers whether kernels are compiled or not.
     """
     return _always or work > least
 

@@ -36,31 +36,19 @@ def fill_cache(values, starts, origins, steps, bandwidths, n_grid, cache) -> Non
 
 def grid_sums(values, starts, weights, origins, steps, bandwidths, cache, out) -> None:
     """Weighted kernel sums on the grid of each block, without normalization."""
-    n_grid = out.shape[1]
     out[:] = 0
-    for block, here in enumerate(_blocks(starts)):
-        grid = origins[block] + steps[block] * np.arange(n_grid)
-        for some, width in _alike(bandwidths[block]):
-            if cache.size:
-                shares = _dense(cache, len(values), n_grid)[here]
-            else:
-                shares = _kernels(values[here], grid, width)
-            out[block][:, some] = shares.T @ np.ascontiguousarray(weights[here, some])
+    given = values, starts, origins, steps, bandwidths, out.shape[1], cache
+    for block, here, some, _, shares in _shares(*given):
+        out[block][:, some] = shares.T @ np.ascontiguousarray(weights[here, some])
 
 
 def smoothed_logs(values, starts, logs, origins, steps, bandwidths, cache, out) -> None:
     """Smooth logarithms given on a grid with a Gaussian kernel, at the points."""
-    n_grid = logs.shape[1]
     out[:] = 0
-    for block, here in enumerate(_blocks(starts)):
-        grid = origins[block] + steps[block] * np.arange(n_grid)
-        for some, width in _alike(bandwidths[block]):
-            if cache.size:
-                shares = _dense(cache, len(values), n_grid)[here]
-            else:
-                shares = _kernels(values[here], grid, width)
-            scale = steps[block] / (width * np.sqrt(2 * np.pi))
-            out[here, some] = shares @ np.ascontiguousarray(logs[block][:, some]) * scale
+    given = values, starts, origins, steps, bandwidths, logs.shape[1], cache
+    for block, here, some, width, shares in _shares(*given):
+        scale = steps[block] / (width * np.sqrt(2 * np.pi))
+        out[here, some] = shares @ np.ascontiguousarray(logs[block][:, some]) * scale
 
 
 def pair_sums(values, starts, weights, bandwidths, out) -> None:
@@ -81,6 +69,19 @@ def posteriors(logs, index, log_weights, out, rows) -> None:
     mass = out.sum(axis=1, keepdims=True)
     out /= mass
     rows[:] = peak[:, 0] + np.log(mass[:, 0])
+
+
+def _shares(
+    values, starts, origins, steps, bandwidths, n_grid, cache
+) -> Iterator[tuple[int, slice, slice, float, np.ndarray]]:
+    """Yield blocks, their points, components of one bandwidth, that, and the kernels (n, grid)."""
+    for block, here in enumerate(_blocks(starts)):
+        grid = origins[block] + steps[block] * np.arange(n_grid)
+        for some, width in _alike(bandwidths[block]):
+            if cache.size:
+                yield block, here, some, width, _dense(cache, len(values), n_grid)[here]
+            else:
+                yield block, here, some, width, _kernels(values[here], grid, width)
 
 
 def _blocks(starts) -> Iterator[slice]:

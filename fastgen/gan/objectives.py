@@ -6,6 +6,7 @@ of an ensemble apart. An objective turns them into losses; all means can be weig
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class Objective(abc.ABC):
     """Base of the objectives: zero-centered gradient penalties, lazy or not.
 
     Parameters
@@ -64,6 +65,7 @@ class Objective:
             _validate.number(getattr(self, name), name)
         _validate.integer(self.every, "every")
 
+    @abc.abstractmethod
     def discriminator(
         self,
         real: Tensor,
@@ -83,8 +85,8 @@ class Objective:
             Which member made each generated sample.
         real_weight, fake_weight : Tensor (B,), optional
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def generator(
         self,
         fake: Tensor,
@@ -93,7 +95,6 @@ class Objective:
         weight: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of the generator from outputs on generated (and real) samples."""
-        raise NotImplementedError
 
     def penalizes(self, step: int) -> bool:
         """Whether gradients at samples are wanted in a step."""
@@ -333,6 +334,10 @@ class Quadratic(Objective):
     uses_discriminator: ClassVar[bool] = False
     compares: ClassVar[bool] = True
 
+    def discriminator(self, real, fake, **options):
+        """Raise TypeError: there is none to train."""
+        raise TypeError('objective "quadratic" trains no discriminator: see uses_discriminator')
+
     def generator(self, fake, real=None, *, weight=None):
         """Return the squared distance of samples, which stand for outputs here.
 
@@ -362,7 +367,7 @@ class Quadratic(Objective):
         return real.square().sum(1).mean() + fake.square().sum(1).mean() - 2 * norm
 
 
-OBJECTIVES: dict[str, type[Objective]] = {
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "non_saturating": NonSaturating,
     "wgan_gp": WassersteinGP,
     "hinge": Hinge,

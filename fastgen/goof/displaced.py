@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import _arrays, _random, _validate
-from .._evaluation import evaluation_mode
-from .._results import Result, plain
+from .._results import plain
 from .._warnings import silenced
-from . import domains
-from .generators import adapt, is_linear_model, linear_map, members_of, modules_of
-from .results import NearestResult
+from . import domains, made
+from .made import MadeTargets
 from .search import nearest
-from .solvers import precision
-from .solvers.objective import Objective
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from .generators import Adapter
 
 _RANK = 1e-6  # singular values of a Jacobian below this share of the largest are none
 _LEAST = 1e-3  # share of a residual that must be left off the tangent for its direction to be known
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DisplacedResult(Result):
+class DisplacedResult(MadeTargets):
     """What a search makes of targets beside the range, at a distance that is known not to be less.
 
     Attributes
@@ -41,8 +32,6 @@ class DisplacedResult(Result):
         ``||e||^2``: the squared distance to the range is at most this.
     """
 
-    nearest: NearestResult
-    targets: np.ndarray
     bound: np.ndarray
 
     @property
@@ -74,22 +63,6 @@ class DisplacedResult(Result):
             f"DisplacedResult({len(self.bound)} targets: {self.share:.1%} of their squared "
             "distance is error of the search)"
         )
-
-    def plot(self, *, n_images: int = 8, width: float = 7.0) -> Figure:
-        """Draw displaced targets, what was found, and all distances.
-
-        Parameters
-        ----------
-        n_images : int, default 8
-            Number of targets drawn.
-        width : float, default 7.0
-            Width of the figure in inches.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
-        return self.nearest.plot(self.targets, n_images=n_images, width=width)
 
 
 def displaced(
@@ -151,82 +124,29 @@ def displaced(
     True
     """
     n = _validate.integer(n, "n")
-    if options.get("init") is not None and not callable(options["init"]):
-        raise ValueError("init must be an encoder or None: an array belongs to other targets")
     residuals = _arrays.to_numpy(residuals).astype(np.float64)
     if residuals.ndim < 2 or not len(residuals) or not np.isfinite(residuals).all():
         raise ValueError("residuals must be finite, of shape (m, ...) with at least one row")
     draw, search = _random.generator(random_state).spawn(2)
     domain = domains.check(domain)
-    members = members_of(generator)
-    if cond is not None:
-        cond = cond if hasattr(cond, "shape") else np.asarray(cond)
-        cond = cond[np.resize(np.arange(len(cond)), n)]
+    cond = made.conditions(cond, n, options)
     order = np.resize(draw.permutation(len(residuals)), n)
-    made = {name: options.get(name) for name in ("latent_dim", "forward", "device")}
-    X, centers = [], []
-    for member, share in zip(members, np.array_split(np.arange(n), len(members)), strict=True):
-        if len(share):
-            own = None if cond is None else cond[share]
-            rows = residuals[order[share]].reshape(len(share), -1)
-            for target, center in _places(member, rows, own, made, prior, domain, draw):
-                X.append(target)
-                centers.append(center)
+    moved = []
+    for member, rows, own in made.shares(generator, n, cond):
+        centers, tangents = made.points(
+            member, len(rows), own, options, prior, domain, draw, tangents=True
+        )
+        beside = residuals[order[rows]].reshape(len(rows), -1)
+        moved += _moved(centers.reshape(len(rows), -1), tangents, beside)
+    X, points = zip(*moved, strict=True)
     targets = np.stack(X)
-    bound = ((targets.astype(np.float64) - np.stack(centers)) ** 2).sum(axis=1)
+    bound = ((targets.astype(np.float64) - np.stack(points)) ** 2).sum(axis=1)
     targets = targets.reshape(n, *residuals.shape[1:])
     # beside the range is where they are meant to be
     options = {**options, "prior": prior, "domain": domain, "cond": cond, "random_state": search}
     with silenced(UserWarning):
         found = nearest(generator, targets, **options)
     return DisplacedResult(nearest=found, targets=targets, bound=bound)
-
-
-def _places(
-    member: Any,
-    residuals: np.ndarray,
-    cond: Any,
-    options: dict[str, Any],
-    prior: Any,
-    domain: domains.Free,
-    rng: np.random.Generator,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return targets (d,) and the points of the range (d,) beside which they lie."""
-    if not callable(prior):
-        _validate.one_of(prior, "prior", ("normal", "uniform"))
-    count = len(residuals)
-    if is_linear_model(member) and cond is None and options["forward"] is None:
-        weight, bias = linear_map(member, options["latent_dim"])
-        z = domain.project(domains.draw(prior, count, weight.shape[1], rng))
-        return _moved(z @ weight.T + bias, [weight.T] * count, residuals)
-    _arrays.require_torch("displaced targets of a generator that is no linear model")
-    with precision.alone(), evaluation_mode(modules_of(member, options["forward"])):
-        generator = adapt(member, cond=cond, **options)
-        return _places_of_network(generator, residuals, prior, domain, rng)
-
-
-def _places_of_network(
-    generator: Adapter,
-    residuals: np.ndarray,
-    prior: Any,
-    domain: domains.Free,
-    rng: np.random.Generator,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    import torch
-
-    count = len(residuals)
-    z = torch.from_numpy(domains.draw(prior, count, generator.latent_dim, rng))
-    z = domain.project(z.to(generator.device, generator.dtype))
-    rows = torch.arange(count, device=generator.device)
-    outputs = generator(z, rows)
-    objective = Objective(generator, torch.zeros_like(outputs), domain)
-    tangents: list[np.ndarray | None] = [None] * count
-    if generator.latent_dim < generator.output_dim:
-        tangents = [
-            objective.jacobian(z[i : i + 1], rows[i : i + 1])[0].double().cpu().numpy()
-            for i in range(count)
-        ]
-    return _moved(outputs.cpu().numpy(), tangents, residuals)
 
 
 def _moved(
@@ -237,11 +157,6 @@ def _moved(
         raise ValueError(
             f"residuals must have the {centers.shape[1]} values of what the generator returns, got "
             f"{residuals.shape[1]}"
-        )
-    if not np.isfinite(centers).all():
-        raise ValueError(
-            "generator returned values that are not finite for latents of the prior; give a prior= "
-            "on which it is defined"
         )
     found = []
     for center, tangent, residual in zip(centers, tangents, residuals, strict=True):

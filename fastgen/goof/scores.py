@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays, _random, _validate
-from .._evaluation import evaluation_mode
 from .._results import Result, plain
 from .._warnings import silenced
-from . import checks, domains
+from . import checks, domains, made
 from .checks import SearchCheck
-from .generators import Adapter, adapt, is_linear_model, linear_map, members_of, modules_of
+from .made import MadeTargets
 from .results import NearestResult
 from .search import nearest, without_advice
-from .solvers import precision
 
 if TYPE_CHECKING:
     import xarray
@@ -67,7 +65,7 @@ def figures(squared: np.ndarray, X: np.ndarray) -> dict[str, float]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PlantedResult(Result):
+class PlantedResult(MadeTargets):
     """What a search makes of targets that the generator produced itself: the true distance is 0.
 
     Attributes
@@ -84,8 +82,6 @@ class PlantedResult(Result):
         95 % Clopper-Pearson interval of each rate.
     """
 
-    nearest: NearestResult
-    targets: np.ndarray
     tolerances: np.ndarray
     rate: np.ndarray
     interval: np.ndarray
@@ -121,22 +117,6 @@ class PlantedResult(Result):
             f"({low:.0%}..{high:.0%}), mean MSE {self.mse.mean():.3g}, median "
             f"{np.median(self.mse):.3g})"
         )
-
-    def plot(self, *, n_images: int = 8, width: float = 7.0) -> Figure:
-        """Draw planted targets, what was found, and all errors.
-
-        Parameters
-        ----------
-        n_images : int, default 8
-            Number of targets drawn.
-        width : float, default 7.0
-            Width of the figure in inches.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
-        return self.nearest.plot(self.targets, n_images=n_images, width=width)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -392,25 +372,14 @@ def planted(
     1.0
     """
     n = _validate.integer(n, "n")
-    if options.get("init") is not None and not callable(options["init"]):
-        raise ValueError("init must be an encoder or None: an array belongs to other targets")
-    if options.get("resume") is not None:
-        raise ValueError("resume is for nearest, got a result for other targets")
     draw, search = _random.generator(random_state).spawn(2)
-    members = members_of(generator)
-    if cond is not None:
-        cond = cond if hasattr(cond, "shape") else np.asarray(cond)
-        cond = cond[np.resize(np.arange(len(cond)), n)]
-    shares = np.array_split(np.arange(n), len(members))
-    inside = {"prior": prior, "domain": domains.check(domain), "rng": draw}
-    made = {name: options.get(name) for name in ("latent_dim", "forward", "device")}
-    X = np.concatenate(
-        [
-            _made_by(member, len(share), None if cond is None else cond[share], made, **inside)
-            for member, share in zip(members, shares, strict=True)
-            if len(share)
-        ]
-    )
+    cond = made.conditions(cond, n, options)
+    inside = (prior, domains.check(domain), draw)
+    parts = [
+        made.points(member, len(rows), own, options, *inside)[0]
+        for member, rows, own in made.shares(generator, n, cond)
+    ]
+    X = np.concatenate(parts)
     found = nearest(
         generator, X, prior=prior, domain=domain, cond=cond, random_state=search, **options
     )
@@ -423,46 +392,6 @@ def planted(
         rate=counts / n,
         interval=np.array([_interval(int(count), n) for count in counts]),
     )
-
-
-def _made_by(
-    member: Any,
-    count: int,
-    cond: Any,
-    options: dict[str, Any],
-    *,
-    prior: Any,
-    domain: domains.Free,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Return outputs (count, ...) of one member at latents of the prior, finite ones."""
-    if not callable(prior):
-        _validate.one_of(prior, "prior", ("normal", "uniform"))
-    if is_linear_model(member) and cond is None and options["forward"] is None:
-        weight, bias = linear_map(member, options["latent_dim"])
-        z = domains.draw(prior, count, weight.shape[1], rng)
-        outputs = domain.project(z) @ weight.T + bias
-    else:
-        _arrays.require_torch("planted targets of a generator that is no linear model")
-        with precision.alone(), evaluation_mode(modules_of(member, options["forward"])):
-            outputs = _outputs(adapt(member, cond=cond, **options), count, prior, domain, rng)
-    bad = ~np.isfinite(outputs.reshape(count, -1)).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"generator returned values that are not finite for {bad.sum()} of {count} latents of "
-            "the prior; give a prior= on which it is defined"
-        )
-    return outputs
-
-
-def _outputs(
-    generator: Adapter, count: int, prior: Any, domain: domains.Free, rng: np.random.Generator
-) -> np.ndarray:
-    import torch
-
-    z = torch.from_numpy(domains.draw(prior, count, generator.latent_dim, rng))
-    z = domain.project(z.to(generator.device, generator.dtype))
-    return generator.raw(z, torch.arange(count, device=generator.device)).cpu().numpy()
 
 
 def _interval(count: int, n: int) -> tuple[float, float]:

@@ -121,15 +121,11 @@ class Targets:
 
     def as_tensor(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return the rows (n, d) in a precision, on a device."""
-        import torch
-
         key = (dtype, device)
         if key not in self._made:
             source = self._given
             if source is None:
-                # torch warns of arrays that must not be written to
-                mine = self.rows if self.rows.flags.writeable else self.rows.copy()
-                source = torch.from_numpy(mine)
+                source = _arrays.to_tensor(self.rows)
             tensor = source.reshape(len(self), -1).to(device, dtype)
             if source.dtype != dtype and not tensor.isfinite().all():
                 _check_finite(tensor.cpu().numpy(), f" in {dtype}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import os
@@ -168,7 +169,7 @@ class Extraction:
         """Whether features take more than reading pixels."""
         return self.extractor is not None and not isinstance(self.extractor, Pixels | PCAFeatures)
 
-    @property
+    @functools.cached_property
     def description(self) -> str:
         """What the features are, with the digests of a network and of its weights alone."""
         shown = self.name or "as given"

@@ -33,6 +33,7 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     names = {"__name__": "__main__"}
     for block in blocks(page):
         exec(compile(block, str(page), "exec"), names)
+    assert len(names) > 2  # what the blocks made is there
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -153,6 +153,17 @@ def test_penalties_of_a_linear_critic():
     assert objectives.WassersteinGP(every=2).penalizes(2)
 
 
+def test_an_objective_says_its_losses():
+    class Half(objectives.Objective):
+        def generator(self, fake, real=None, *, weight=None):
+            return fake.mean()
+
+    with pytest.raises(TypeError, match="discriminator"):
+        Half()
+    with pytest.raises(TypeError, match="trains no discriminator"):
+        objectives.Quadratic().discriminator(torch.ones(2, 1), torch.ones(2, 1))
+
+
 def test_quadratic_is_the_distance_of_gaussians():
     from fastgen.metrics import bures
 

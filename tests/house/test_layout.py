@@ -137,3 +137,10 @@ def test_sdist_holds_the_tests_whole(archives):
     tests = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
     assert any(name.startswith("tests/oracles/") for name in tests)
     assert tests <= members
+
+
+def test_the_command_offers_the_networks_that_there_are():
+    from fastgen.cli import features
+    from fastgen.metrics import pretrained
+
+    assert features.NETWORKS == tuple(pretrained.NETWORKS)

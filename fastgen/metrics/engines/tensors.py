@@ -161,7 +161,7 @@ class Tensors:
         if isinstance(value, list | tuple) and any(map(_arrays.is_tensor, value)):
             value = torch.stack([self.read(part, f"{name}[{k}]") for k, part in enumerate(value)])
         if not _arrays.is_tensor(value):
-            return torch.as_tensor(host.read(value, name), device=self.device)
+            return _arrays.to_tensor(host.read(value, name)).to(self.device)
         check_real(value.dtype, name)
         return device.finite(torch, value.to(self.device).double(), name)
 
