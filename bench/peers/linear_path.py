@@ -23,10 +23,12 @@ from report import environment_lines, median, publish, results_file
 from fastgen._dispatch import linear as kernels
 from fastgen._dispatch import linear as runs
 from fastgen._dispatch import nuclear as norms
-from fastgen.kernels.cpu import blas, linear_frame, nuclear, secular
+from fastgen.kernels.cpu import linear_frame, nuclear, secular
 from fastgen.kernels.quadrature import nodes
-from fastgen.linear import SpikedGaussian, problems
+from fastgen.linear import SpikedGaussian
 from fastgen.linear.host import paths as _path
+from fastgen.linear.host.trial import Frame, Trial
+from fastgen.linear.options import RANK_TOLERANCE, Options
 
 RESULTS = results_file("linear.md")
 SIZES = (20, 50, 100, 160, 200, 400, 1000, 2000)
@@ -67,7 +69,7 @@ class Case:
     n: int
     wide: np.ndarray
     beyond: np.ndarray
-    frame: problems.Frame
+    frame: Frame
     principal: np.ndarray
 
     @property
@@ -87,8 +89,8 @@ def draw(n: int) -> Case:
     last = 3 * n if n <= 400 else n + 2 * (32 + n // 3) if n <= 1000 else n + 32 + n // 3
     z = rng.standard_normal((last, n))
     factor = np.linalg.cholesky(model.covariance_).T.copy()
-    trial = problems.Trial(factor, x, z, problems.Options())
-    s, _, truth, _, _ = linear_frame.principal_frame(x, factor, problems.RANK_TOLERANCE)
+    trial = Trial(factor, x, z, Options())
+    s, _, truth, _, _ = linear_frame.principal_frame(x, factor, RANK_TOLERANCE)
     return Case(n, wide, np.arange(n + 1, last + 1), trial.frame(n), truth * s)
 
 
@@ -148,13 +150,13 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
     r = np.linalg.qr(np.vstack([r, rows[:first]]), mode="r")
     block = rows[first : first + m].copy()
     both = np.vstack([f, y])
-    inverse = blas.upper_inverse(r)
+    inverse = _inverse(r)
     updates = np.empty((m, len(both)))
     if secular._downdates(inverse, block, both, updates) != m:
         raise SystemExit(f"n {n}: a block far from the peak did not go in one piece")
     after = r.copy()
-    blas.absorb_rows(after, block.copy())
-    generator = f @ blas.upper_inverse(after)
+    linear_frame.absorb_rows(after, block.copy())
+    generator = f @ _inverse(after)
     values, _, basis = secular._eigenbasis(generator, norms.GRAM_TOLERANCE)
     steps = updates[::-1, : len(f)] @ basis
     t, weights = secular.axis_nodes(values.min(), values.max() + np.square(steps).sum())
@@ -173,7 +175,7 @@ def block_stages(case: Case, rounds: int) -> tuple[dict[str, tuple[float, float]
             8 * m * n * n + m * m * n + 4 * m * m * n + 2 / 3 * m**3,
         ),
         "rotation, inverse": (
-            lambda: blas.upper_inverse(_absorbed(r, block)),
+            lambda: _inverse(_absorbed(r, block)),
             2 * m * n * n + n**3 / 3,
         ),
         "products": (
@@ -191,21 +193,26 @@ def takes_svd(case: Case) -> bool:
     return norms.nuclear_from_gram(generator @ generator.T) is None
 
 
+def _inverse(upper: np.ndarray) -> np.ndarray:
+    inverse = np.empty_like(upper)
+    linear_frame.upper_inverse(upper, inverse)
+    return inverse
+
+
 def _absorbed(r: np.ndarray, block: np.ndarray) -> np.ndarray:
     r = r.copy()
-    blas.absorb_rows(r, block.copy())
+    linear_frame.absorb_rows(r, block.copy())
     return r
 
 
 def lane_shares(n: int, rounds: int) -> tuple[float, float]:
     """Seconds of bidiagonalisation and of quadrature of eight matrices (n, n)."""
     stack = np.random.default_rng(n).standard_normal((n, n, 8))
-    diag, upper = np.empty((n, 8)), np.empty((n, 8))
-    out = np.empty(8)
+    scratch, out = np.ones((nuclear._FIRST + 5 * n, 8)), np.empty((1, 8))
     copying = seconds(stack.copy, rounds)
-    both = seconds(lambda: nuclear._bidiagonalize(stack.copy(), n, diag, upper), rounds)
+    both = seconds(lambda: nuclear._bidiagonalize(stack.copy(), n, scratch), rounds)
     return both - copying, seconds(
-        lambda: nuclear._sum_of_roots(diag, upper, *nodes(FLOAT64), out), rounds
+        lambda: nuclear._sum_of_roots(scratch, n, *nodes(FLOAT64), out, 0), rounds
     )
 
 

@@ -25,7 +25,7 @@ from types import ModuleType
 import numpy as np
 import threadpoolctl
 
-from fastgen.linear import _subspace
+from fastgen.linear.subspace import first_guess, solve
 
 SEED = 0
 STEPS = 20  # compared and timed step by step: later ones amplify rounding
@@ -75,7 +75,7 @@ def draw(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     u = np.linalg.qr(rng.standard_normal((case.p, case.k)))[0]
     z = rng.standard_normal((case.k, case.n))
     x = u @ z + np.sqrt(0.1) * rng.standard_normal((case.p, case.n))
-    start = _subspace.first_guess(rng.standard_normal((case.p, case.k)), case.slack)
+    start = first_guess(rng.standard_normal((case.p, case.k)), case.slack)
     return x, z[:, : case.n_supervised], start
 
 
@@ -85,7 +85,7 @@ def contestants(case: Case, naive: ModuleType) -> tuple[Callable, Callable]:
     low, high = max(0.0, 1 - case.slack), 1 + case.slack
 
     def ours(max_iter: int, tol: float) -> tuple[np.ndarray, np.ndarray]:
-        found = _subspace.solve(x, z, case.slack, start, tol, max_iter)
+        found = solve(x, z, case.slack, start, tol, max_iter)
         return found.w, found.history
 
     def peer(max_iter: int) -> tuple[np.ndarray, np.ndarray]:
